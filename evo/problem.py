@@ -1,0 +1,237 @@
+"""What is searched and how it is judged: objectives, constraints, problems, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from operators import RNG
+
+from .errors import ObjectiveError
+from .genomes import Genomes
+from .space import SearchSpace
+
+Array = NDArray[np.float64]
+Goal = Literal["min", "max"]
+Split = Literal["search", "validation"]
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """n decoded candidates; expensive shared results are cached properties of it."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """How a candidate is judged: a function of the batch, one number per candidate.
+
+    Args:
+        name: Identifier; becomes a column of the run file.
+        goal: Whether less or more is better.
+        fn: Batch → array-like of shape (n,), raw values in ``unit``.
+        unit: Unit of the values, for people; empty when there is none.
+        resolution: Differences below this are ties; values are rounded to its multiples.
+    """
+
+    name: str
+    goal: Goal
+    fn: Callable[[Any], ArrayLike]
+    unit: str = ""
+    resolution: float = 1e-9
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ObjectiveError(
+                f"objective name {self.name!r} must be an identifier; it becomes a column of the run file"
+            )
+        if self.goal not in ("min", "max"):
+            raise ObjectiveError(
+                f"objective {self.name!r} has goal {self.goal!r}; it must be 'min' or 'max'"
+            )
+        if not (np.isfinite(self.resolution) and self.resolution > 0):
+            raise ObjectiveError(
+                f"objective {self.name!r} has resolution {self.resolution!r}; it must be above 0"
+            )
+
+    def __call__(self, batch: Batch) -> Array:
+        """Values of the batch, shape (n,), float64, rounded to the resolution; NaN and infinities are kept.
+
+        Raises:
+            ObjectiveError: The function raised, or did not return one real number per candidate.
+        """
+        return round_to(_judge("objective", self.name, self.fn, batch), self.resolution)
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A limit on a function of the batch: feasible when ``fn(batch) <= limit``."""
+
+    name: str
+    fn: Callable[[Any], ArrayLike]
+    limit: float = 0.0
+
+    def __call__(self, batch: Batch) -> Array:
+        """Violation max(0, value − limit), shape (n,); 0 when feasible.
+
+        Raises:
+            ObjectiveError: The function raised, or did not return one real number per candidate.
+        """
+        return np.maximum(0.0, _judge("constraint", self.name, self.fn, batch) - self.limit)
+
+
+def round_to(values: Array, resolution: float) -> Array:
+    """Nearest multiples of ``resolution``; infinities and NaN pass through, -0.0 becomes 0.0.
+
+    Multiples are formed by division where 1/resolution is (nearly) an integer, so that 0.1 stays 0.1.
+    """
+    inverse = round(1.0 / resolution)
+    if inverse >= 1 and abs(inverse * resolution - 1.0) < 1e-9:
+        return np.round(values * inverse) / inverse + 0.0
+    return np.round(values / resolution) * resolution + 0.0
+
+
+def _judge(what: str, name: str, fn: Callable[[Any], ArrayLike], batch: Batch) -> Array:
+    try:
+        values = np.asarray(fn(batch))
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if _out_of_memory(error):
+            raise
+        raise ObjectiveError(f"{what} {name!r} raised {type(error).__name__}: {error}") from error
+    if values.dtype == object or not (
+        np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_
+    ):
+        raise ObjectiveError(f"{what} {name!r} returned {values.dtype}; it must return numbers")
+    if np.iscomplexobj(values) or values.shape != (len(batch),):
+        kind = "complex values of shape" if np.iscomplexobj(values) else "shape"
+        raise ObjectiveError(
+            f"{what} {name!r} returned {kind} {values.shape}; it must return one value per candidate, "
+            f"shape ({len(batch)},)",
+            hint="reduce over the other axes, for example .sum(axis=1)" if values.ndim > 1 else None,
+        )
+    return values.astype(np.float64)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the host through torch, ran out of memory; torch is never imported here."""
+    name = type(error).__name__
+    return name == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+@overload
+def objective(
+    name: str, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9
+) -> Callable[[Callable[[Any], ArrayLike]], Objective]: ...
+@overload
+def objective(name: Callable[[Any], ArrayLike], /) -> Objective: ...
+
+
+def objective(
+    name: Any, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9
+) -> Any:
+    """Turn a function of the batch into an :class:`Objective`.
+
+    Example:
+        >>> @objective("kept", goal="max", unit="sites")
+        ... def kept(batch):
+        ...     return (batch.choices == 0).sum(axis=1)
+        >>> kept.name
+        'kept'
+    """
+    if callable(name):
+        return Objective(str(getattr(name, "__name__", "objective")), "min", name)
+    return lambda fn: Objective(name, goal, fn, unit, resolution)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where and on what a batch is judged.
+
+    Args:
+        device: ``"cpu"``, ``"cuda:0"``, …
+        seed: Root seed, for common random numbers.
+        fidelity: Share of the full evaluation data, in (0, 1].
+        split: Which data to judge on: what the search sees, or what it never saw.
+    """
+
+    device: str = "cpu"
+    seed: int = 0
+    fidelity: float = 1.0
+    split: Split = "search"
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """The thing searched. Only these four are required.
+
+    A problem may also offer, and the run then uses:
+
+    - ``default_objectives``: names searched when the user names none (else all offered ones);
+    - ``configure(name, **settings) -> Objective``: an offered objective with settings;
+    - ``starts(n, rng) -> Genomes``: up to n warm-start genomes, best first;
+    - ``ladder() -> Genomes``: the uniform baseline, from untouched to smallest;
+    - ``fingerprint() -> Mapping[str, str]``: hashes of what it stands on (model, text); resume compares them;
+    - ``describe() -> Mapping``: JSON facts for report and `evo show` (``title``, ``sites``, ``notes``);
+    - ``bytes_per_candidate -> int``: a hint for the chunk planner;
+    - ``validation -> bool``: whether ``Context.split="validation"`` means other data;
+    - ``confirm(genomes, values) -> Mapping[str, Array]``: slower, truer values of some objectives for a front;
+    - ``export(genomes, folder, *, expected) -> Mapping``: build one candidate (n = 1) on disk;
+    - ``close()``: release what it holds.
+    """
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be varied."""
+        ...
+
+    @property
+    def objectives(self) -> Sequence[Objective]:
+        """Everything offered; the run chooses."""
+        ...
+
+    @property
+    def constraints(self) -> Sequence[Constraint]:
+        """Limits that always hold."""
+        ...
+
+    def batch(self, genomes: Genomes, context: Context) -> Batch:
+        """Decode n candidates; computes nothing expensive."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Results of n candidates.
+
+    Args:
+        values: Raw units, shape (n, m): searched objectives first, then recorded metrics.
+        violations: Shape (n, c); 0 when feasible.
+        ok: Shape (n,); False when the candidate failed.
+        seconds: Shape (n,); share of its chunk's time.
+        reasons: One string per candidate; empty when ok.
+    """
+
+    values: Array
+    violations: Array
+    ok: NDArray[np.bool_]
+    seconds: Array
+    reasons: tuple[str, ...]
+
+
+def describe_part(problem: Problem) -> Mapping[str, Any]:
+    """The optional facts of a problem, or an empty mapping."""
+    describe = getattr(problem, "describe", None)
+    return dict(describe()) if callable(describe) else {}
+
+
+__all__ = [
+    "RNG", "Array", "Batch", "Constraint", "Context", "Evaluation", "Goal", "Objective", "Problem",
+    "Split", "describe_part", "objective", "round_to",
+]  # fmt: skip

@@ -1,0 +1,63 @@
+"""Moves on arrays: sampling, crossover and mutation as pure NumPy functions.
+
+Every operator is a frozen dataclass whose call takes arrays, bounds and a generator, and returns new arrays; arguments
+are never modified. Row i of the result belongs to row i of the input. Integer genomes stay integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+RNG = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Legal values of d genes.
+
+    Args:
+        low: Smallest value per gene, shape (d,).
+        high: Largest value per gene, inclusive, shape (d,).
+        ordered: Whether neighbouring values of the gene are alike, shape (d,).
+    """
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+    ordered: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return int(self.low.shape[0])
+
+
+class Sampling(Protocol):
+    """Draws genomes from nothing."""
+
+    def __call__(self, n: int, bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Return shape (n, d), inside the bounds."""
+        ...
+
+
+class Crossover(Protocol):
+    """Mixes pairs of parents."""
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return two children per pair, each shape (n, d), dtype of the parents."""
+        ...
+
+
+class Mutation(Protocol):
+    """Changes genomes a little."""
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Return shape (n, d), dtype of the input, inside the bounds."""
+        ...
+
+
+CATALOGUE: dict[str, str] = {}
+"""Operator id → ``module:attr``; filled by the list below, importing nothing."""
