@@ -1,0 +1,82 @@
+"""Run folders: where they go, what they are called, and who may write."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+from typing import IO
+
+from .errors import StoreError
+from .schema import FILE, guarded
+
+LOCK = "run.lock"
+_OURS = {FILE, LOCK, "config.toml", "log.txt", "new.sqlite", "new.sqlite-journal"}
+
+
+def runs_home() -> Path:
+    """Where runs go: ``$EVO_RUNS``, or ``runs`` in the current folder."""
+    return Path(os.environ.get("EVO_RUNS") or "runs")
+
+
+def default_folder(problem: str, seed: int) -> Path:
+    """A new, empty folder such as ``runs/1123-prune-mixed-s0``; a suffix keeps names apart.
+
+    Raises:
+        StoreError: The folder of all runs cannot be written.
+    """
+    plain = "".join(c if c.isalnum() else "-" for c in problem).strip("-")
+    stem = f"{time.strftime('%m%d')}-{plain}-s{seed}"
+    home = runs_home()
+    with guarded(home):
+        home.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            folder = home / (stem if number == 1 else f"{stem}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    raise StoreError(f"{str(home)!r} holds too many runs called {stem!r}; move some away")
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise unless a run may begin in the folder.
+
+    Raises:
+        StoreError: It holds a run, or files that are not ours.
+    """
+    if (folder / FILE).exists():
+        raise StoreError(
+            f"run folder {str(folder)!r} holds a run already", hint=f"evo resume {folder}"
+        )
+    others = sorted(p.name for p in folder.iterdir() if p.name not in _OURS)
+    if others:
+        raise StoreError(
+            f"folder {str(folder)!r} is not empty: it holds {others[0]!r}",
+            hint="name a new folder for the run",
+        )
+
+
+def take_lock(folder: Path) -> IO[str]:
+    """Become the one writer of the folder until the file returned is closed, or the process ends.
+
+    Raises:
+        StoreError: Another process writes; it is named.
+    """
+    lock = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held until the run closes
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "another process"
+        lock.close()
+        raise StoreError(
+            f"run {str(folder)!r} is being written by {owner}",
+            hint="wait until it ends, or stop it",
+        ) from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
+    return lock

@@ -1,0 +1,366 @@
+"""Writing a run file: one transaction per judged chunk, one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import StoreError
+from .folders import default_folder, refuse_used, runs_home, take_lock
+from .genomes import Genomes
+from .problem import Array, Evaluation
+from .schema import (
+    FILE,
+    FIXED_COLUMNS,
+    Layout,
+    damaged,
+    existing,
+    guarded,
+    migrate,
+    open_writer,
+    quoted,
+)
+from .space import SearchSpace
+from .view import (
+    SEARCH,
+    Candidates,
+    Column,
+    Event,
+    GenerationRow,
+    RunView,
+    read_columns,
+    read_meta,
+    read_run,
+)
+
+__all__ = [
+    "FILE", "SEARCH", "Candidates", "Column", "Event", "GenerationRow", "RunFile", "RunView",
+    "check_columns", "default_folder", "read_run", "runs_home",
+]  # fmt: skip
+
+
+class RunFile:
+    """The open run file of one folder; holds the folder's lock until closed.
+
+    Every method that writes is one transaction: after it returned, a crash of the process or of the
+    machine loses nothing of it; when it raises, nothing of it was written.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str]) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._lock = lock
+        self.columns = read_columns(connection)
+        try:
+            self.layout = Layout.from_json(self.meta()["parts"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise damaged(folder, f"its settings cannot be read ({error})") from error
+
+    @staticmethod
+    def create(
+        folder: str | Path, meta: Mapping[str, Any], space: SearchSpace, columns: Sequence[Column]
+    ) -> RunFile:
+        """Begin a run in a folder that holds none; the folder is made when missing.
+
+        The file appears under its name only when it is whole.
+
+        Raises:
+            StoreError: The folder holds a run or other files, is locked, or cannot be written.
+            ObjectiveError: Two columns share a name, or one has the name of a fixed column.
+        """
+        folder = Path(folder)
+        check_columns([c.name for c in columns])
+        with guarded(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            refuse_used(folder)
+            lock = take_lock(folder)
+            try:
+                refuse_used(folder)  # again: another process may have been faster
+                parts = {"parts": Layout.of(space).parts}
+                _make(folder / "new.sqlite", {**meta, **parts}, columns)
+                os.replace(folder / "new.sqlite", folder / FILE)
+                return RunFile(folder, open_writer(folder), lock)
+            except BaseException:
+                lock.close()
+                raise
+
+    @staticmethod
+    def open(folder: str | Path) -> RunFile:
+        """Open an existing run for writing.
+
+        Raises:
+            StoreError: There is no run, another process writes it, or it is damaged or newer.
+        """
+        folder = Path(folder)
+        with guarded(folder):
+            existing(folder)
+            lock = take_lock(folder)
+            try:
+                return RunFile(folder, open_writer(folder), lock)
+            except BaseException:
+                lock.close()
+                raise
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and give the lock back; may be called twice."""
+        self._connection.close()
+        self._lock.close()
+
+    def meta(self) -> dict[str, Any]:
+        """All settings of the run, decoded from JSON."""
+        with guarded(self.folder):
+            return read_meta(self._connection)
+
+    def set_meta(self, **values: Any) -> None:
+        """Set some settings, each stored as JSON."""
+        with self._transaction() as connection:
+            _put_meta(connection, values)
+
+    def event(self, kind: str, text: str) -> None:
+        """Remember something that happened now."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO event (at, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text)
+            )
+
+    def put(self, name: str, genomes: Genomes) -> None:
+        """Keep some genomes under a name, replacing what was there."""
+        with self._transaction() as connection:
+            blob = b"".join(self.layout.pack(genomes))
+            connection.execute("INSERT OR REPLACE INTO packed VALUES (?, ?)", (name, blob))
+
+    def get(self, name: str) -> Genomes | None:
+        """The genomes kept under a name, or None."""
+        rows = self._read("SELECT value FROM packed WHERE name = ?", name)
+        return self.layout.unpack(rows[0][0]) if rows else None
+
+    def asked(self, origin: str, number: int) -> Genomes | None:
+        """What a recorded generation asked for, or None when it is not recorded."""
+        rows = self._read(
+            "SELECT asked FROM generation WHERE origin = ? AND number = ?", origin, number
+        )
+        return self.layout.unpack(rows[0][0]) if rows else None
+
+    def generations(self, origin: str) -> list[GenerationRow]:
+        """The recorded generations of a phase, in order."""
+        rows = self._read(
+            "SELECT number, started, seconds, evaluated, cached, hypervolume, complete "
+            "FROM generation WHERE origin = ? ORDER BY number",
+            origin,
+        )
+        return [GenerationRow(*row[:6], complete=bool(row[6]), origin=origin) for row in rows]
+
+    def begin(self, origin: str, number: int, genomes: Genomes, plan: str) -> None:
+        """Record what a generation asks for, before any of it is judged.
+
+        Recording a longer list over a shorter one keeps what was judged already.
+        """
+        blob = b"".join(self.layout.pack(genomes))
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO generation VALUES (?, ?, ?, 0.0, 0, 0, NULL, ?, 0, ?) "
+                "ON CONFLICT (origin, number) DO UPDATE SET asked = excluded.asked, complete = 0",
+                (origin, number, time.time(), plan, blob),
+            )
+
+    def append(
+        self,
+        origin: str,
+        number: int,
+        slots: NDArray[np.intp],
+        genomes: Genomes,
+        evaluation: Evaluation,
+        *,
+        seconds: float = 0.0,
+        copied: bool = False,
+    ) -> list[int]:
+        """Record one judged chunk.
+
+        Args:
+            origin: Phase of the run.
+            number: Generation.
+            slots: Row of each candidate in what the generation asked for, shape (k,).
+            genomes: k rows.
+            evaluation: Results of the k candidates.
+            seconds: Active time to add to the generation.
+            copied: Whether the results were known from another phase.
+
+        Returns:
+            The ids given to the k candidates.
+        """
+        rows = self._rows(origin, number, slots, genomes, evaluation, copied)
+        marks = ", ".join("?" * len(rows[0])) if rows else ""
+        names = "".join(f", {quoted(c.name)}" for c in self.columns)
+        with self._transaction() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM candidate").fetchone()
+            connection.executemany(
+                "INSERT INTO candidate (id, origin, generation, slot, key, genome, status, reason, "
+                f"seconds, violations, copied{names}) VALUES ({marks})",
+                [(last + 1 + i, *row[1:]) for i, row in enumerate(rows)],
+            )
+            connection.execute(
+                "UPDATE generation SET seconds = seconds + ?, evaluated = evaluated + ? "
+                "WHERE origin = ? AND number = ?",
+                (seconds, len(rows), origin, number),
+            )
+        return list(range(last + 1, last + 1 + len(rows)))
+
+    def complete(
+        self,
+        origin: str,
+        number: int,
+        *,
+        cached: int,
+        hypervolume: float,
+        seconds: float,
+        violation: Mapping[int, float],
+        entered: Sequence[int] = (),
+        left: Sequence[int] = (),
+    ) -> None:
+        """Close a generation: its hypervolume, the violations of its candidates, the new front."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE candidate SET violation = ? WHERE id = ?",
+                [(v, k) for k, v in violation.items()],
+            )
+            connection.executemany(
+                "UPDATE candidate SET on_front = ? WHERE id = ?",
+                [(0, k) for k in left] + [(1, k) for k in entered],
+            )
+            connection.execute(
+                "UPDATE generation SET seconds = seconds + ?, cached = ?, hypervolume = ?, "
+                "complete = 1 WHERE origin = ? AND number = ?",
+                (seconds, cached, hypervolume, origin, number),
+            )
+
+    def judge(self, kind: str, ids: Sequence[int], names: Sequence[str], values: Array) -> None:
+        """Record later judgements of some candidates.
+
+        Args:
+            kind: ``"validation"`` or ``"confirmed"``.
+            ids: Candidates, length k.
+            names: Columns, length c.
+            values: Shape (k, c).
+        """
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?)",
+                [
+                    (int(k), kind, name, float(value))
+                    for k, row in zip(ids, values, strict=True)
+                    for name, value in zip(names, row, strict=True)
+                ],
+            )
+
+    def judged(self, kind: str) -> set[int]:
+        """Candidates that were judged again in this way."""
+        rows = self._read("SELECT DISTINCT candidate FROM judged WHERE kind = ?", kind)
+        return {row[0] for row in rows}
+
+    def recorded(self) -> tuple[Candidates, Array]:
+        """All candidates, and their unscaled violations, shape (n, c)."""
+        with guarded(self.folder):
+            candidates = read_run(self.folder).candidates
+        blobs = self._read("SELECT violations FROM candidate ORDER BY id")
+        data = np.frombuffer(b"".join(row[0] for row in blobs), dtype="<f8")
+        return candidates, data.reshape(len(candidates), -1 if len(candidates) else 0)
+
+    def _rows(
+        self,
+        origin: str,
+        number: int,
+        slots: NDArray[np.intp],
+        genomes: Genomes,
+        evaluation: Evaluation,
+        copied: bool,
+    ) -> list[tuple[Any, ...]]:
+        columns = zip(
+            slots.tolist(),
+            genomes.keys(),
+            self.layout.pack(genomes),
+            evaluation.ok.tolist(),
+            evaluation.reasons,
+            evaluation.seconds.tolist(),
+            evaluation.violations,
+            evaluation.values.tolist(),
+            strict=True,
+        )
+        return [
+            (
+                0, origin, number, slot, key, blob, "ok" if ok else "failed", reason, seconds,
+                violations.astype("<f8").tobytes(), int(copied), *values,
+            )
+            for slot, key, blob, ok, reason, seconds, violations, values in columns
+        ]  # fmt: skip
+
+    def _read(self, sql: str, *values: Any) -> list[Any]:
+        with guarded(self.folder):
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with guarded(self.folder):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Raise unless the names can be columns of the run file, where case does not tell apart.
+
+    Raises:
+        StoreError: A name is taken by a fixed column, or two names are the same.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        low = name.lower()
+        if low in FIXED_COLUMNS:
+            raise StoreError(
+                f"no objective may be called {name!r}: the run file has a column of that name"
+            )
+        if low in seen:
+            raise StoreError(
+                f"objectives {seen[low]!r} and {name!r} would share one column of the run file"
+            )
+        seen[low] = name
+
+
+def _make(file: Path, meta: Mapping[str, Any], columns: Sequence[Column]) -> None:
+    for leftover in (file, file.with_name(file.name + "-journal")):
+        leftover.unlink(missing_ok=True)
+    connection = sqlite3.connect(file, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection)
+        connection.execute("BEGIN")
+        _put_meta(connection, meta)
+        for slot, c in enumerate(columns):
+            connection.execute(
+                "INSERT INTO objective VALUES (?, ?, ?, ?, ?, ?)",
+                (slot, c.name, c.goal, c.unit, c.resolution, int(c.searched)),
+            )
+            connection.execute(f"ALTER TABLE candidate ADD COLUMN {quoted(c.name)} REAL")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _put_meta(connection: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+        [(key, json.dumps(value, sort_keys=True)) for key, value in values.items()],
+    )
