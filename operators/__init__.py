@@ -1,7 +1,8 @@
 """Moves on arrays: sampling, crossover and mutation as pure NumPy functions.
 
-Every operator is a frozen dataclass whose call takes arrays, bounds and a generator, and returns new arrays; arguments
-are never modified. Row i of the result belongs to row i of the input. Integer genomes stay integers.
+Every operator is a frozen dataclass whose call takes arrays, bounds and a generator, and returns
+new arrays; arguments are never modified. Row i of the result belongs to row i of the input. Integer
+genomes stay integers.
 """
 
 from __future__ import annotations
@@ -59,5 +60,23 @@ class Mutation(Protocol):
         ...
 
 
-CATALOGUE: dict[str, str] = {}
-"""Operator id → ``module:attr``; filled by the list below, importing nothing."""
+CATALOGUE: dict[str, str] = {
+    "uniform-crossover": "operators.discrete:UniformCrossover",
+    "one-point": "operators.discrete:OnePoint",
+    "two-point": "operators.discrete:TwoPoint",
+    "sbx": "operators.real:SBX",
+    "blend": "operators.real:Blend",
+    "differential": "operators.real:Differential",
+    "subset-union": "operators.subset:SubsetUnion",
+    "level-step": "operators.discrete:LevelStep",
+    "reset": "operators.discrete:Reset",
+    "bit-flip": "operators.discrete:Reset",
+    "swap": "operators.discrete:Swap",
+    "polynomial": "operators.real:Polynomial",
+    "gaussian": "operators.real:Gaussian",
+    "subset-move": "operators.subset:SubsetMove",
+    "uniform": "operators.sample:Uniform",
+    "latin-hypercube": "operators.sample:LatinHypercube",
+    "level-spread": "operators.sample:LevelSpread",
+}
+"""Operator id → ``module:attr``; strings only, so that listing imports nothing."""

@@ -1,0 +1,218 @@
+"""Where new genomes come from: sampling, crossover, mutation, repair, and no repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators import RNG, Crossover, Mutation, Sampling
+from operators.discrete import LevelStep, Reset, UniformCrossover
+from operators.real import SBX, Polynomial
+from operators.sample import LevelSpread, Uniform
+from operators.subset import SubsetMove, SubsetUnion
+
+from ..errors import ConfigError
+from ..genomes import Genomes
+from ..space import Part, SearchSpace
+from ..streams import stream
+from . import Settings
+
+CROSSOVER = {
+    "choice": UniformCrossover(),
+    "integer": UniformCrossover(),
+    "mask": UniformCrossover(),
+    "real": SBX(),
+    "subset": SubsetUnion(),
+}
+MUTATION = {
+    "choice": LevelStep(),
+    "integer": LevelStep(reach=0.1),
+    "mask": Reset(),
+    "real": Polynomial(),
+}
+SAMPLING = {"choice": LevelSpread(), "mask": LevelSpread(), "integer": Uniform(), "real": Uniform()}
+
+PAIR_RATE = 0.9  # share of pairs that are crossed; the others go on to mutation as they are
+TRIES = 20  # rounds of breeding, then of sampling, before a short batch is accepted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variation:
+    """Parts of a space mapped to operators.
+
+    Args:
+        space: What can be varied.
+        crossover: Part name → operator.
+        mutation: Part name → operator.
+        sampling: Part name → operator; parts without one sample themselves.
+    """
+
+    space: SearchSpace
+    crossover: Mapping[str, Crossover]
+    mutation: Mapping[str, Mutation]
+    sampling: Mapping[str, Sampling]
+
+    @staticmethod
+    def of(space: SearchSpace, settings: Settings) -> Variation:
+        """Default operators by part kind, replaced where the settings say so.
+
+        Raises:
+            ConfigError: An override fits no part, or names a part that is not there.
+        """
+        parts = space.parts
+        mutation = MUTATION | {
+            p.name: SubsetMove(least=getattr(p, "least", 1)) for p in parts if p.kind == "subset"
+        }
+        return Variation(
+            space,
+            _assign("crossover", parts, CROSSOVER, settings.crossover),
+            _assign("mutation", parts, mutation, settings.mutation),
+            _assign("sampling", parts, SAMPLING, settings.sampling),
+        )
+
+    def sample(self, n: int, rng: RNG) -> Genomes:
+        """n legal genomes from nothing; repeats are possible."""
+        return self._legal({p.name: self._sample(p, n, rng) for p in self.space.parts})
+
+    def children(self, first: Genomes, second: Genomes, rng: RNG) -> Genomes:
+        """Two mutated, legal children per pair of parents, those of a pair next to each other."""
+        n = len(first)
+        crossed = rng.random(n) < PAIR_RATE
+        mixed: dict[str, NDArray[Any]] = {}
+        for part in self.space.parts:
+            a, b = first[part.name], second[part.name]
+            one, two = self.crossover[part.name](a, b, part.bounds, rng)
+            pair = np.stack(
+                [np.where(crossed[:, None], one, a), np.where(crossed[:, None], two, b)], axis=1
+            )  # (n, 2, d)
+            mixed[part.name] = pair.reshape(2 * n, *part.shape)
+        return self.mutate(self._legal(mixed), rng)
+
+    def mutate(self, genomes: Genomes, rng: RNG) -> Genomes:
+        """Legal mutants, one per row; of k parts each changes with probability 1/k, at least one."""
+        n, k = len(genomes), len(self.space.parts)
+        chosen = rng.random((n, k)) < 1.0 / k
+        forced = rng.integers(0, k, n)
+        empty = np.flatnonzero(~chosen.any(axis=1))
+        chosen[empty, forced[empty]] = True
+        out: dict[str, NDArray[Any]] = {}
+        for j, part in enumerate(self.space.parts):
+            old = genomes[part.name]
+            new = self.mutation[part.name](old, part.bounds, rng)
+            out[part.name] = np.where(chosen[:, j, None], new, old)
+        return self._legal(out)
+
+    def _sample(self, part: Part, n: int, rng: RNG) -> NDArray[Any]:
+        draw = self.sampling.get(part.name)
+        return part.sample(n, rng) if draw is None else draw(n, part.bounds, rng)
+
+    def _legal(self, parts: Mapping[str, NDArray[Any]]) -> Genomes:
+        return self.space.repair(Genomes(parts))
+
+
+class Nursery:
+    """The only source of genomes of one run; it never hands out the same genome twice.
+
+    Args:
+        space: What can be varied.
+        settings: Seed and operators.
+        starts: Warm-start genomes, best first.
+    """
+
+    def __init__(self, space: SearchSpace, settings: Settings, starts: Genomes | None) -> None:
+        self.space = space
+        self.variation = Variation.of(space, settings)
+        self.rng = stream(settings.seed, "variation")
+        self._starts = starts
+        self._seen: set[bytes] = set()
+
+    def initial(self, n: int) -> Genomes:
+        """Warm starts first, then samples; at most n rows, all different."""
+        found: list[Genomes] = []
+        if self._starts is not None and len(self._starts):
+            found.append(self.fresh(self.space.repair(self._starts), n))
+        self._fill(found, n, self.sample)
+        return self._join(found)
+
+    def offspring(self, n: int, breed: Callable[[int], Genomes]) -> Genomes:
+        """Up to n new genomes: bred ones first, samples when breeding only repeats itself.
+
+        Args:
+            n: Rows wanted.
+            breed: Called with the number of rows still missing; returns legal candidates.
+        """
+        found: list[Genomes] = []
+        self._fill(found, n, breed)
+        self._fill(found, n, self.sample)
+        return self._join(found)
+
+    def pairs(self, first: Genomes, second: Genomes) -> Genomes:
+        """Mutated children of the given pairs, two per pair; repeats are possible."""
+        return self.variation.children(first, second, self.rng)
+
+    def mutants(self, genomes: Genomes) -> Genomes:
+        """One mutant per row; repeats are possible."""
+        return self.variation.mutate(genomes, self.rng)
+
+    def sample(self, n: int) -> Genomes:
+        """n legal genomes from nothing; repeats are possible."""
+        return self.variation.sample(n, self.rng)
+
+    def fresh(self, genomes: Genomes, limit: int | None = None) -> Genomes:
+        """The first ``limit`` rows never handed out before, which now count as handed out."""
+        kept: list[int] = []
+        for i, key in enumerate(genomes.keys()):
+            if limit is not None and len(kept) == limit:
+                break
+            if key not in self._seen:
+                self._seen.add(key)
+                kept.append(i)
+        return genomes.take(kept)
+
+    def nothing(self) -> Genomes:
+        """A batch of no genomes."""
+        return Genomes({p.name: np.empty((0, *p.shape), p.dtype) for p in self.space.parts})
+
+    def _fill(self, found: list[Genomes], n: int, source: Callable[[int], Genomes]) -> None:
+        for _ in range(TRIES):
+            missing = n - sum(map(len, found))
+            if missing <= 0:
+                return
+            found.append(self.fresh(source(missing), missing))
+
+    def _join(self, found: list[Genomes]) -> Genomes:
+        return Genomes.concat(self.nothing(), *found)
+
+
+def _assign(
+    role: str, parts: tuple[Part, ...], defaults: Mapping[str, Any], override: Any
+) -> dict[str, Any]:
+    """Part name → operator: an override by name, then by kind, then the default."""
+    chosen = {p.name: defaults.get(p.name, defaults.get(p.kind)) for p in parts}
+    if override is None:
+        return {name: op for name, op in chosen.items() if op is not None}
+    if isinstance(override, Mapping):
+        known = {p.name for p in parts} | {p.kind for p in parts}
+        if unknown := sorted(set(override) - known):
+            raise ConfigError(
+                f"{role} is set for {unknown[0]!r}, which is neither a part nor a kind of this "
+                f"space; there are {sorted(known)}"
+            )
+        wanted = {p.name: override.get(p.name, override.get(p.kind)) for p in parts}
+    else:
+        wanted = {p.name: override if _fits(override, p) else None for p in parts}
+        if not any(op is not None for op in wanted.values()):
+            kinds = sorted({p.kind for p in parts})
+            raise ConfigError(f"{role} {override!r} fits no part of this space, which has {kinds}")
+    merged = {name: wanted[name] if wanted[name] is not None else chosen[name] for name in chosen}
+    return {name: op for name, op in merged.items() if op is not None}
+
+
+def _fits(operator: Any, part: Part) -> bool:
+    """Whether an operator declares the part's kind; undeclared ones fit every boxed part."""
+    kinds = getattr(operator, "kinds", None)
+    return part.kind in kinds if kinds is not None else part.kind != "subset"

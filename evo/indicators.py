@@ -1,0 +1,194 @@
+"""How good a set of minimised fitness vectors is: ranks, hypervolume, distances, spacing, knee.
+
+Sorting and indicators come from moocore, which is loaded at the first call. Convention for runs:
+fitness is normalised with the ideal and nadir of a stated box, the reference point is 1.1 in every
+objective, and the hypervolume is divided by 1.1**m, so that it lies in [0, 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import ObjectiveError, ShapeError
+from .problem import Array
+
+REFERENCE = 1.1  # of every normalised objective
+EXACT_OBJECTIVES = 5  # more than this: the hypervolume is approximated
+SAMPLES = 2**17  # directions of the approximation; relative error about 1e-3 at ten objectives
+
+
+def nondominated(fitness: ArrayLike, violation: ArrayLike | None = None) -> NDArray[np.bool_]:
+    """Which rows no other row dominates; equal rows do not dominate one another.
+
+    Args:
+        fitness: Minimised values, shape (n, m).
+        violation: Shape (n,), 0 when feasible. Feasible rows come before all others; while there
+            is none, the least violating rows are marked.
+
+    Returns:
+        Mask of shape (n,).
+
+    Raises:
+        ShapeError: Shapes do not fit.
+        ObjectiveError: A value is NaN.
+    """
+    values = _matrix(fitness)
+    candidates = np.ones(len(values), dtype=bool)
+    if violation is not None:
+        penalty = np.asarray(violation, dtype=np.float64)
+        if penalty.shape != (len(values),):
+            raise ShapeError(f"violation needs shape (n,) = ({len(values)},), got {penalty.shape}")
+        if np.isnan(penalty).any():
+            raise ObjectiveError("violation must not be NaN")
+        if len(values):
+            candidates = penalty <= max(0.0, penalty.min())
+    if not candidates.any():
+        return candidates
+    import moocore
+
+    mask = np.zeros(len(values), dtype=bool)
+    mask[candidates] = moocore.is_nondominated(values[candidates], keep_weakly=True)
+    if violation is not None and penalty[candidates].min(initial=0.0) > 0:
+        return candidates
+    return mask
+
+
+def ranks(fitness: ArrayLike) -> NDArray[np.intp]:
+    """Non-dominated sorting: 0 for the front, 1 for the front without it, …; shape (n,).
+
+    Raises:
+        ShapeError: Not shape (n, m).
+        ObjectiveError: A value is NaN.
+    """
+    values = _matrix(fitness)
+    if len(values) == 0:
+        return np.zeros(0, dtype=np.intp)
+    if values.shape[1] == 1:
+        return np.unique(values[:, 0], return_inverse=True)[1].astype(np.intp)
+    import moocore
+
+    # Equal rows share a rank: sort distinct rows only, then hand the ranks back.
+    distinct, inverse = np.unique(values, axis=0, return_inverse=True)
+    return moocore.pareto_rank(distinct).astype(np.intp)[inverse.reshape(-1)]
+
+
+def normalise(values: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> Array:
+    """Map the box from ideal to nadir onto [0, 1] per objective, shape (n, m); no clipping.
+
+    An objective without extent (nadir <= ideal) is only shifted.
+    """
+    matrix = _matrix(values)
+    low, high = (np.broadcast_to(np.asarray(v, float), matrix.shape[1:]) for v in (ideal, nadir))
+    extent = np.where(high > low, high - low, 1.0)
+    return (matrix - low) / extent
+
+
+def hypervolume(fitness: ArrayLike, reference: ArrayLike) -> float:
+    """Volume between the rows and the reference point; rows beyond it add nothing.
+
+    Exact up to five objectives. From six on it is approximated by moocore's deterministic
+    low-discrepancy integration over 131,072 directions; equal input gives equal output.
+
+    Args:
+        fitness: Minimised values, shape (n, m).
+        reference: Scalar or shape (m,).
+
+    Returns:
+        0.0 for no rows.
+    """
+    values = _matrix(fitness)
+    point = np.broadcast_to(np.asarray(reference, np.float64), values.shape[1:])
+    if not np.isfinite(point).all():
+        raise ObjectiveError(f"the reference point must be finite, got {point.tolist()}")
+    inside = values[(values < point).all(axis=1)]
+    if len(inside) == 0:
+        return 0.0
+    if inside.shape[1] == 1:
+        return float(point[0] - inside.min())
+    import moocore
+
+    front = inside[nondominated(inside)]
+    if front.shape[1] <= EXACT_OBJECTIVES:
+        return float(moocore.hypervolume(front, ref=point))
+    return float(moocore.hv_approx(front, ref=point, nsamples=SAMPLES, method="Rphi-FWE+"))
+
+
+def unit_hypervolume(fitness: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> float:
+    """Hypervolume by the convention for runs, in [0, 1]; rows better than ideal are clipped to it."""
+    scaled = np.maximum(normalise(fitness, ideal, nadir), 0.0)
+    return hypervolume(scaled, REFERENCE) / REFERENCE ** scaled.shape[1]
+
+
+def igd_plus(fitness: ArrayLike, target: ArrayLike) -> float:
+    """Mean IGD+ distance from each target row to the rows; 0 is best, infinity for no rows."""
+    values, goal = _pair(fitness, target)
+    if len(values) == 0:
+        return float("inf")
+    import moocore
+
+    return float(moocore.igd_plus(values, ref=goal))
+
+
+def epsilon_additive(fitness: ArrayLike, target: ArrayLike) -> float:
+    """Least shift that makes the rows weakly dominate every target row; infinity for no rows."""
+    values, goal = _pair(fitness, target)
+    if len(values) == 0:
+        return float("inf")
+    import moocore
+
+    return float(moocore.epsilon_additive(values, ref=goal))
+
+
+def spacing(fitness: ArrayLike) -> float:
+    """Standard deviation of the city-block distances to the nearest neighbour (Schott 1995).
+
+    0 means even; also 0 for fewer than two rows. Scale the objectives first.
+    """
+    values = _matrix(fitness)
+    if len(values) < 2:
+        return 0.0
+    nearest = np.empty(len(values))
+    for i, row in enumerate(values):  # row by row: memory stays linear in n
+        gaps = np.abs(values - row).sum(axis=1)
+        gaps[i] = np.inf
+        nearest[i] = gaps.min()
+    return float(np.std(nearest, ddof=1))
+
+
+def knee(fitness: ArrayLike) -> int:
+    """Index of the row furthest below the plane through the extremes of the front.
+
+    Objectives are normalised by the front's own ideal and nadir; the distance to the plane then
+    falls with the sum of the objectives, so the knee is the row with the least sum. Ties go to the
+    first row.
+
+    Raises:
+        ShapeError: There is no row.
+    """
+    values = _matrix(fitness)
+    if len(values) == 0:
+        raise ShapeError("a knee needs at least one row of fitness, got shape (0, m)")
+    rows = np.flatnonzero(nondominated(values))
+    front = values[rows]
+    return int(rows[normalise(front, front.min(axis=0), front.max(axis=0)).sum(axis=1).argmin()])
+
+
+def _matrix(fitness: ArrayLike) -> Array:
+    values = np.asarray(fitness, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ShapeError(f"fitness needs shape (n, m) with m >= 1, got {values.shape}")
+    if np.isnan(values).any():
+        raise ObjectiveError(
+            "fitness must not be NaN", hint="drop failed candidates before judging a front"
+        )
+    return np.ascontiguousarray(values)
+
+
+def _pair(fitness: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
+    values, goal = _matrix(fitness), _matrix(target)
+    if values.shape[1] != goal.shape[1] or len(goal) == 0:
+        raise ShapeError(
+            f"the target needs at least one row with {values.shape[1]} objectives, got {goal.shape}"
+        )
+    return values, goal

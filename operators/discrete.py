@@ -1,0 +1,175 @@
+"""Moves on genes with few values: levels, choices and switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import RNG, Bounds
+
+DISCRETE = frozenset({"choice", "integer", "mask"})
+
+
+@dataclass(frozen=True, slots=True)
+class UniformCrossover:
+    """Every gene comes from either parent; the second child gets what the first did not.
+
+    Args:
+        share: Probability that a gene changes hands, in [0, 1].
+    """
+
+    share: float = 0.5
+    kinds: ClassVar[frozenset[str]] = DISCRETE | {"real"}
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two children per pair, each shape (n, d)."""
+        return _exchange(first, second, rng.random(first.shape) < self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class OnePoint:
+    """Everything behind one cut changes hands; genes in order of depth keep their prefix together.
+
+    With a single gene there is nowhere to cut, and the children equal their parents.
+    """
+
+    kinds: ClassVar[frozenset[str]] = DISCRETE | {"real"}
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two children per pair, each shape (n, d)."""
+        n, d = first.shape
+        cut = rng.integers(1, max(d, 2), (n, 1))  # (n, 1)
+        return _exchange(first, second, np.arange(d) >= cut)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPoint:
+    """The stretch between two cuts changes hands; its length is at least one gene."""
+
+    kinds: ClassVar[frozenset[str]] = DISCRETE | {"real"}
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two children per pair, each shape (n, d)."""
+        n, d = first.shape
+        ends = np.sort(rng.integers(0, d, (n, 2)), axis=1)  # (n, 2)
+        genes = np.arange(d)
+        return _exchange(first, second, (genes >= ends[:, :1]) & (genes <= ends[:, 1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class LevelStep:
+    """Ordered genes move a step up or down; unordered genes are reset to another value.
+
+    Every row changes in at least one gene that has more than one value. A step that would leave the
+    bounds goes the other way.
+
+    Args:
+        rate: Probability per gene; None means 1/d, so that about 1.4 genes of a row change.
+        reset: Probability that an ordered gene jumps to any other value instead of stepping, so
+            that far values stay reachable.
+        reach: Longest step as a share of the gene's range; a step has at least one level.
+    """
+
+    rate: float | None = None
+    reset: float = 0.1
+    reach: float = 0.0
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Changed rows, shape (n, d), dtype of the input."""
+        low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
+        values = genomes.astype(np.int64)
+        chosen = pick_genes(genomes.shape, self.rate, high > low, rng)
+        jump = ~bounds.ordered | (rng.random(genomes.shape) < self.reset)
+        longest = np.maximum(1, np.floor(self.reach * (high - low)).astype(np.int64))
+        step = rng.integers(1, longest + 1, genomes.shape)
+        step = np.where(rng.random(genomes.shape) < 0.5, -step, step)
+        step = np.where((values + step < low) | (values + step > high), -step, step)
+        moved = np.where(jump, _other(values, low, high, rng), np.clip(values + step, low, high))
+        return np.where(chosen, moved, values).astype(genomes.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Genes are redrawn among their other values; on a mask this flips bits.
+
+    Every row changes in at least one gene that has more than one value.
+
+    Args:
+        rate: Probability per gene; None means 1/d.
+    """
+
+    rate: float | None = None
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Changed rows, shape (n, d), dtype of the input."""
+        low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
+        chosen = pick_genes(genomes.shape, self.rate, high > low, rng)
+        other = _other(genomes.astype(np.int64), low, high, rng)
+        return np.where(chosen, other, genomes).astype(genomes.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Two genes of a row exchange their values, clipped to the bounds of their new place.
+
+    Keeps the multiset of values where the genes share their bounds.
+
+    Args:
+        times: Exchanges per row.
+    """
+
+    times: int = 1
+    kinds: ClassVar[frozenset[str]] = DISCRETE | {"real"}
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Changed rows, shape (n, d), dtype of the input."""
+        n, d = genomes.shape
+        out, rows = genomes.copy(), np.arange(n)
+        for _ in range(self.times if d > 1 else 0):
+            a = rng.integers(0, d, n)
+            b = (a + rng.integers(1, d, n)) % d
+            out[rows, a], out[rows, b] = out[rows, b], out[rows, a]
+        return np.clip(out, bounds.low, bounds.high).astype(genomes.dtype)
+
+
+def pick_genes(
+    shape: tuple[int, ...], rate: float | None, movable: NDArray[np.bool_], rng: RNG
+) -> NDArray[np.bool_]:
+    """Which genes to change, shape (n, d): at least one movable gene per row."""
+    n, d = shape
+    places = np.flatnonzero(movable)
+    if places.size == 0:
+        return np.zeros((n, d), dtype=bool)
+    chosen = (rng.random((n, d)) < (1.0 / places.size if rate is None else rate)) & movable
+    forced = places[
+        rng.integers(0, places.size, n)
+    ]  # drawn for every row: the stream stays aligned
+    empty = np.flatnonzero(~chosen.any(axis=1))
+    chosen[empty, forced[empty]] = True
+    return chosen
+
+
+def _exchange(
+    first: NDArray[Any], second: NDArray[Any], moved: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    return np.where(moved, second, first), np.where(moved, first, second)
+
+
+def _other(
+    values: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], rng: RNG
+) -> NDArray[np.int64]:
+    """A uniform legal value other than the present one, where the gene has another."""
+    span = high - low
+    shift = rng.integers(1, np.maximum(span, 1) + 1, values.shape)
+    return low + (values - low + shift) % (span + 1)

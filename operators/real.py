@@ -1,0 +1,164 @@
+"""Moves on real genes; integer genes go through rounding and stay integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import RNG, Bounds
+from .discrete import pick_genes
+
+REAL = frozenset({"real", "integer"})
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SBX:
+    """Simulated binary crossover within bounds (Deb and Agrawal 1995; bounded form of Deb 2000).
+
+    Args:
+        eta: Distribution index; larger keeps children nearer to their parents.
+        share: Probability that a gene is crossed.
+    """
+
+    eta: float = 15.0
+    share: float = 0.5
+    kinds: ClassVar[frozenset[str]] = REAL
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two children per pair, each shape (n, d)."""
+        a, b, low, high = (v.astype(np.float64) for v in (first, second, bounds.low, bounds.high))
+        small, large = np.minimum(a, b), np.maximum(a, b)
+        gap = large - small
+        crossed = (rng.random(a.shape) < self.share) & (gap > 1e-14)
+        draw, flip = rng.random(a.shape), rng.random(a.shape) < 0.5
+        safe = np.where(gap > 1e-14, gap, 1.0)
+        down = self._spread(draw, 1.0 + 2.0 * (small - low) / safe)
+        up = self._spread(draw, 1.0 + 2.0 * (high - large) / safe)
+        left = 0.5 * (small + large - down * gap)
+        right = 0.5 * (small + large + up * gap)
+        one, two = np.where(flip, right, left), np.where(flip, left, right)
+        return (
+            _like(np.where(crossed, one, a), bounds, first.dtype),
+            _like(np.where(crossed, two, b), bounds, second.dtype),
+        )
+
+    def _spread(self, draw: Floats, beta: Floats) -> Floats:
+        power = 1.0 / (self.eta + 1.0)
+        alpha = 2.0 - np.maximum(beta, 1.0) ** -(self.eta + 1.0)
+        inner = draw <= 1.0 / alpha
+        outer = np.where(inner, 0.5, 2.0 - draw * alpha)  # 0.5: any value that the root accepts
+        return np.where(inner, (draw * alpha) ** power, (1.0 / outer) ** power)
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Blend crossover BLX-α: children uniform in the parents' interval, widened on both sides.
+
+    Args:
+        alpha: Widening as a share of the interval (Eshelman and Schaffer 1993 use 0.5).
+    """
+
+    alpha: float = 0.5
+    kinds: ClassVar[frozenset[str]] = REAL
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two children per pair, each shape (n, d)."""
+        a, b = first.astype(np.float64), second.astype(np.float64)
+        small, gap = np.minimum(a, b), np.abs(a - b)
+        draws = rng.random((2, *a.shape)) * (1.0 + 2.0 * self.alpha) - self.alpha
+        children = small + draws * gap  # (2, n, d)
+        return _like(children[0], bounds, first.dtype), _like(children[1], bounds, second.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Differential:
+    """Each parent moves along the difference of another pair of the batch (after Storn and Price
+    1997).
+
+    The other pair is drawn by a random permutation of the batch; with one pair it is the pair
+    itself.
+
+    Args:
+        scale: Length of the move in units of the difference.
+        share: Probability that a gene moves.
+    """
+
+    scale: float = 0.5
+    share: float = 0.9
+    kinds: ClassVar[frozenset[str]] = REAL
+
+    def __call__(
+        self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two children per pair, each shape (n, d)."""
+        a, b = first.astype(np.float64), second.astype(np.float64)
+        move = self.scale * (b - a)[rng.permutation(len(a))]
+        moved = rng.random((2, *a.shape)) < self.share
+        return (
+            _like(np.where(moved[0], a + move, a), bounds, first.dtype),
+            _like(np.where(moved[1], b - move, b), bounds, second.dtype),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Polynomial:
+    """Polynomial mutation within bounds (Deb and Goyal 1996); at least one gene per row is drawn.
+
+    Args:
+        eta: Distribution index; larger makes smaller moves.
+        rate: Probability per gene; None means 1/d.
+    """
+
+    eta: float = 20.0
+    rate: float | None = None
+    kinds: ClassVar[frozenset[str]] = REAL
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Changed rows, shape (n, d), dtype of the input."""
+        x, low, high = (v.astype(np.float64) for v in (genomes, bounds.low, bounds.high))
+        chosen = pick_genes(x.shape, self.rate, high > low, rng)
+        span = np.where(high > low, high - low, 1.0)
+        u = rng.random(x.shape)
+        power = self.eta + 1.0
+        below = 2.0 * u + (1.0 - 2.0 * u) * (1.0 - (x - low) / span) ** power
+        above = 2.0 * (1.0 - u) + (2.0 * u - 1.0) * (1.0 - (high - x) / span) ** power
+        delta = np.where(
+            u <= 0.5, np.abs(below) ** (1.0 / power) - 1.0, 1.0 - np.abs(above) ** (1.0 / power)
+        )
+        return _like(np.where(chosen, x + delta * span, x), bounds, genomes.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """Normal steps, clipped to the bounds; at least one gene per row is drawn.
+
+    Args:
+        size: Standard deviation as a share of the gene's range.
+        rate: Probability per gene; None means 1/d.
+    """
+
+    size: float = 0.1
+    rate: float | None = None
+    kinds: ClassVar[frozenset[str]] = REAL
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Changed rows, shape (n, d), dtype of the input."""
+        x, low, high = (v.astype(np.float64) for v in (genomes, bounds.low, bounds.high))
+        chosen = pick_genes(x.shape, self.rate, high > low, rng)
+        step = rng.normal(0.0, 1.0, x.shape) * self.size * (high - low)
+        return _like(np.where(chosen, x + step, x), bounds, genomes.dtype)
+
+
+def _like(values: Floats, bounds: Bounds, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values inside the bounds in the wanted dtype; integers are rounded half up."""
+    if not np.issubdtype(dtype, np.floating):
+        values = np.floor(values + 0.5)
+    return np.clip(values, bounds.low, bounds.high).astype(dtype)
