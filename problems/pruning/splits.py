@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -143,6 +143,10 @@ class _Size:
 
 def _split(config: TextConfig, made: _Made) -> tuple[dict[Side, list[Ids]], dict[str, str]]:
     """Rows and facts of every side; rows that an earlier side took are left out of later ones."""
+    if config.length < 2:
+        raise DataError(f"`length` is {config.length}; sequences need at least 2 tokens")
+    if unknown := sorted(set(config.sizes) - set(SIDES)):
+        raise DataError(f"no side {unknown[0]!r} to size", hint=f"sides: {', '.join(SIDES)}")
     rows: dict[Side, list[Ids]] = {}
     facts: dict[str, str] = {}
     sizes = {side: _size(config, side, windowed=made.noun == "windows") for side in SIDES}
@@ -210,17 +214,10 @@ def _choose(
 ) -> tuple[dict[Side, list[Ids]], int]:
     """Enough rows of one text for each side, and how many repeated pieces were left out."""
     units = made.units(text)
-    if len(wanted) == 1:
-        attempts = [[units]]
-        n_repeated = 0
-    else:
-        rng = stream(config.seed, "text split")
-        distinct = _distinct(units, set())
-        n_repeated = len(units) - len(distinct)
-        attempts = [_deal(some, wanted, rng) for some in (distinct, made.pack(distinct))]
-    for shares in attempts:
+    rng = stream(config.seed, "text split")
+    for pool, shares in _attempts(made, units, wanted, taken, rng):
         found: dict[Side, list[Ids]] = {}
-        seen, n_dropped = set(taken), n_repeated
+        seen, n_dropped = set(taken), len(made.pack(units)) - len(made.pack(pool))
         for (side, size), share in zip(wanted.items(), shares, strict=True):
             rows = made.pack(share)
             fresh = [row for row in rows if row.tobytes() not in seen]
@@ -231,6 +228,23 @@ def _choose(
         if all(found.values()):
             return found, n_dropped
     raise _too_short(made, text, units, wanted, config.length)
+
+
+def _attempts(
+    made: _Made,
+    units: list[Ids],
+    wanted: Mapping[Side, _Size],
+    taken: set[bytes],
+    rng: np.random.Generator,
+) -> Iterator[tuple[list[Ids], list[list[Ids]]]]:
+    """Ways to share units between sides, better ones first: what is dealt, and the shares."""
+    if len(wanted) == 1:
+        yield units, [units]
+        return
+    distinct = _distinct(units, set())
+    yield distinct, _deal(distinct, wanted, rng)
+    rows = _distinct(made.pack(distinct), taken)
+    yield rows, _deal(rows, wanted, rng)
 
 
 def _distinct(units: Sequence[Ids], seen: set[bytes]) -> list[Ids]:

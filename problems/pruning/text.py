@@ -310,7 +310,7 @@ def _rows(settings: Mapping[str, Any], path: Path, column: str | None) -> Iterat
 
 
 def _open(settings: Mapping[str, Any], path: Path) -> Iterable[Any]:
-    """Rows of a data set of the hub, of a saved one, or of a table file; the last is never cached."""
+    """Rows of a data set of the hub, of a saved one, or of a table file."""
     import datasets
 
     split = str(settings.get("split") or "train")
