@@ -17,7 +17,7 @@ from .errors import ConfigError, RegistryError
 from .problem import Problem
 from .suggest import did_you_mean
 
-KINDS = ("problem", "objective", "operator", "algorithm")
+KINDS = ("problem", "objective", "operator", "algorithm", "variant")
 GROUP = "evo.plugins"
 
 

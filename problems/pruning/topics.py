@@ -61,4 +61,4 @@ def _is_prose(text: str) -> bool:
     words = text.split()
     plain = sum(c.isalpha() or c in " ,.'" for c in text)
     sentence = text[:1].isalpha() and text.endswith((".", ".)", ":"))
-    return len(words) >= 8 and sentence and "::=" not in text and plain >= 0.85 * len(text)
+    return len(words) >= 8 and sentence and plain >= 0.85 * len(text)

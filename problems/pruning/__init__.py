@@ -1,0 +1,1 @@
+"""Pruning of transformers: sites, variants, sweeps, objectives and export."""

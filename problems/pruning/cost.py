@@ -1,0 +1,142 @@
+"""Measured latency: per site and variant on the current device, added up, and confirmed on whole pruned models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .layouts import twin, without_attention, without_feed_forward
+from .models import Pretrained
+from .sites import Site, SiteTable, padded
+from .sweep import Sweep
+
+REPEATS = 9
+
+
+def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int]) -> Any:
+    """One candidate as a whole model that shares the dense model's unchanged weights.
+
+    Args:
+        pretrained: The dense model; not modified.
+        table: Its sites.
+        choices: Variant index per site, (S,).
+    """
+    blocks = []
+    for index, columns in table.by_block().items():
+        made: dict[str, nn.Module] = {}
+        for column in columns:
+            made.update(table.sites[column].variants[int(choices[column])].build())
+        blocks.append(twin(pretrained.blocks[index].module, made))
+    return twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def clock(
+    fns: Sequence[Callable[[], Any]], device: torch.device, repeats: int = REPEATS
+) -> list[float]:
+    """Median milliseconds of each function; rounds are interleaved so that drift hits all alike."""
+    times: list[list[float]] = [[] for _ in fns]
+    with torch.inference_mode():
+        for fn in fns:  # warm up
+            fn()
+        for _ in range(repeats):
+            for fn, record in zip(fns, times, strict=True):
+                synchronise(device)
+                start = time.perf_counter()
+                fn()
+                synchronise(device)
+                record.append(1e3 * (time.perf_counter() - start))
+    return [float(np.median(record)) for record in times]
+
+
+def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
+    """Milliseconds of every variant at every site on one micro-batch, and of everything else.
+
+    Sites of one shape are measured once. A site's time is that of its block with everything else in it removed, minus that
+    of the block with nothing in it. Unstructured sparsity runs at dense speed.
+
+    Returns:
+        JSON: ``base`` (ms of embeddings, head and norms, so that the dense sum is the dense model's time) and
+        ``sites``, one list of ms per site.
+    """
+    pretrained, table = sweep.pretrained, sweep.table
+    prepared = sweep.prepare(batch)
+    known: dict[Any, list[float]] = {}
+    rows = []
+    for column, site in enumerate(table.sites):
+        key = _signature(site)
+        if key not in known:
+            known[key] = _site_times(sweep, column, prepared, repeats)
+        rows.append(known[key])
+    inputs = sweep._inputs(batch)
+    (dense,) = clock([lambda: pretrained.model(**inputs)], pretrained.device, repeats)
+    return {"base": max(0.0, dense - sum(row[0] for row in rows)), "sites": rows, "dense": dense}
+
+
+def _signature(site: Site) -> Any:
+    place = site.place
+    shapes = tuple(sorted(place.shapes().items()))
+    return place.kind, shapes, tuple(f"{v.name} {dict(v.shape)}" for v in site.variants)
+
+
+def _site_times(sweep: Sweep, column: int, prepared: Any, repeats: int) -> list[float]:
+    site = sweep.table.sites[column]
+    if site.kind == "linear":
+        return [0.0] * len(site.variants)
+    block = sweep.pretrained.blocks[site.depth]
+    args, kwargs = prepared.calls[site.depth]
+    other = _others_gone(sweep, column)
+    runs: list[Callable[[], Any]] = []
+    for variant in site.variants:
+        module = twin(block.module, other | dict(variant.build() if variant.shape else {}))
+        runs.append(lambda module=module: module(prepared.hidden, *args, **kwargs))
+    empty = without_attention(block.module, block.layout)
+    empty |= without_feed_forward(block.module, block.layout)
+    nothing = twin(block.module, empty)
+    runs.append(lambda: nothing(prepared.hidden, *args, **kwargs))
+    times = clock(runs, sweep.pretrained.device, repeats)
+    dense = max(0.0, times[0] - times[-1])
+    found = []
+    for variant, taken in zip(site.variants, times[:-1], strict=True):
+        alone = 0.0 if variant.kind == "removal" else max(0.0, taken - times[-1])
+        found.append(alone if variant.shape else dense)
+    return found
+
+
+def _others_gone(sweep: Sweep, column: int) -> dict[str, nn.Module]:
+    """Replacements that empty the other half of a block."""
+    site = sweep.table.sites[column]
+    block = sweep.pretrained.blocks[site.depth]
+    if site.kind == "attention":
+        return without_feed_forward(block.module, block.layout)
+    if site.kind == "feed_forward":
+        return without_attention(block.module, block.layout)
+    return {}
+
+
+def table_of(measured: dict[str, Any]) -> NDArray[np.float64]:
+    """The (S, V) table of milliseconds in a measurement."""
+    return padded(measured["sites"])
+
+
+def confirm(
+    sweep: Sweep, choices: NDArray[Any], batch: Any, repeats: int = REPEATS
+) -> NDArray[np.float64]:
+    """Median milliseconds of whole pruned models on one micro-batch, (n,)."""
+    inputs = sweep._inputs(batch)
+    found = []
+    for row in choices:
+        model = pruned_model(sweep.pretrained, sweep.table, row)
+        found += clock([lambda model=model: model(**inputs)], sweep.pretrained.device, repeats)
+    return np.array(found)

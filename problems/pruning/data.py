@@ -1,0 +1,183 @@
+"""The text a pruning problem stands on: disjoint splits in micro-batches, and sentence pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evo.errors import ConfigError
+
+from . import quality
+from .models import Pretrained
+from .pairs import Pairs, read_pairs
+from .splits import Splits, TextConfig, passage_splits, window_splits
+from .sweep import Sweep
+from .windows import Passages, Windows, passages
+
+SPLITS = ("calibration", "search", "validation")
+ENCODER_LENGTH, WINDOW_LENGTH = 64, 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """A micro-batch: ids (B, T), and mask (B, T) or None where nothing is padded."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatches:
+    """Sentence pairs, tokenised: all left sentences, then all right ones."""
+
+    sentences: Passages
+    batches: tuple[Batch, ...]
+    gold: NDArray[np.float64]
+
+    def cosines(self, sweep: Sweep, choices: NDArray[Any], pooling: str) -> NDArray[np.float64]:
+        """Cosine of each pair under every candidate, (n, pairs)."""
+        found = quality.embeddings(sweep, choices, self.batches, pooling)
+        found = found[:, np.argsort(self.sentences.order.numpy())]
+        half = found.shape[1] // 2
+        return (found[:, :half] * found[:, half:]).sum(axis=2)
+
+
+class Data:
+    """Micro-batches of three disjoint splits; see :meth:`load`."""
+
+    def __init__(
+        self, splits: Splits[Any], *, length: int, tokens_at_once: int, causal: bool, pooling: str,
+        pairs: Mapping[str, PairBatches], window: int | None,
+    ) -> None:  # fmt: skip
+        self.length, self.tokens_at_once, self.pooling = length, tokens_at_once, pooling
+        self.facts = dict(splits.facts)
+        sides = {name: getattr(splits, name) for name in SPLITS}
+        self.fingerprints = {name: side.fingerprint for name, side in sides.items()}
+        self._batches = {name: _batches(side, tokens_at_once) for name, side in sides.items()}
+        self._pairs = pairs
+        self.attended = _attended(sides["search"], causal, window)
+
+    @classmethod
+    def load(
+        cls, pretrained: Pretrained, *, sources: Mapping[str, Any], separator: str | None,
+        length: int | None, sizes: Mapping[str, int | str], seed: int, pairs: str | None,
+        validation_pairs: str | None, pooling: str | None, tokens_at_once: int,
+    ) -> Data:  # fmt: skip
+        """Read, tokenise and split the text for a model.
+
+        Raises:
+            DataError: Text is missing, empty or too short.
+            ConfigError: Settings contradict the model.
+        """
+        causal = pretrained.kind == "lm"
+        length = _length(pretrained, length)
+        unknown = [k for k in sizes if k not in SPLITS]
+        if unknown:
+            raise ConfigError(f"sizes has no entry {unknown[0]!r}; it has {', '.join(SPLITS)}")
+        settings: dict[str, Any] = dict(sources, separator=separator, length=length, seed=seed)
+        config = TextConfig(sizes=dict(sizes), **settings)  # type: ignore[arg-type]
+        made = window_splits if causal else passage_splits
+        files = {"search": pairs, "validation": validation_pairs or pairs}
+        if pairs and causal:
+            raise ConfigError("pairs are judged with sentence encoders; this is a language model")
+        return cls(
+            made(pretrained.tokenizer, config),
+            length=length, tokens_at_once=tokens_at_once, causal=causal,
+            pooling=pooling_of(pretrained.folder, pooling),
+            pairs={
+                side: _pair_batches(read_pairs(file), pretrained, tokens_at_once)
+                for side, file in files.items() if file
+            },
+            window=getattr(pretrained.config, "sliding_window", None),
+        )  # fmt: skip
+
+    def batches(self, split: str) -> list[Batch]:
+        """Micro-batches of a split, always the same objects."""
+        return self._batches[split]
+
+    def pairs(self, split: str) -> PairBatches | None:
+        """Sentence pairs of a split, or None."""
+        return self._pairs.get(split)
+
+    def uniform(self, sequences: int, length: int) -> Batch:
+        """A micro-batch of exactly that many sequences of exactly that many tokens, made of the search text."""
+        ids = torch.cat(
+            [
+                b.ids[b.mask.bool()] if b.mask is not None else b.ids.reshape(-1)
+                for b in self.batches("search")
+            ]
+        )
+        wanted = sequences * length
+        ids = ids.repeat(-(-wanted // len(ids)))[:wanted].reshape(sequences, length)
+        return Batch(ids, None)
+
+
+def _batches(side: Any, tokens: int) -> list[Batch]:
+    if isinstance(side, Windows):
+        per_batch = max(1, tokens // side.ids.shape[1])
+        return [Batch(part.ids, None) for part in side.chunks(per_batch)]
+    return [Batch(p.ids, None if p.mask.all() else p.mask) for p in side.chunks(tokens=tokens)]
+
+
+def _length(pretrained: Pretrained, length: int | None) -> int:
+    limit = getattr(pretrained.config, "max_position_embeddings", None)
+    wanted = length or (WINDOW_LENGTH if pretrained.kind == "lm" else ENCODER_LENGTH)
+    if length is not None and (not isinstance(length, int) or length < 2):
+        raise ConfigError(f"length must be a whole number of at least 2 tokens, got {length!r}")
+    if limit and wanted > limit:
+        if length is not None:
+            raise ConfigError(
+                f"length is {length} tokens, but {pretrained.name} takes at most {limit}"
+            )
+        return int(limit)
+    return wanted
+
+
+def _attended(side: Any, causal: bool, window: int | None) -> float:
+    """Mean number of positions a token attends to."""
+    if isinstance(side, Passages):
+        lengths = side.lengths.double()
+        return float((lengths * lengths).sum() / lengths.sum())
+    length = side.ids.shape[1]
+    if not causal:
+        return float(length)
+    seen = np.arange(1, length + 1)
+    return float(np.minimum(seen, window).mean() if window else seen.mean())
+
+
+def pooling_of(folder: Path, asked: str | None) -> str:
+    """How a sentence encoder pools: what the user asked for, what its folder says, else the mean.
+
+    Raises:
+        ConfigError: An unknown way.
+    """
+    if asked is not None:
+        if asked not in ("mean", "cls", "last"):
+            raise ConfigError(f"pooling must be 'mean', 'cls' or 'last', got {asked!r}")
+        return asked
+    file = folder / "1_Pooling" / "config.json"
+    if file.is_file():
+        said: Mapping[str, Any] = json.loads(file.read_text())
+        if said.get("pooling_mode_cls_token"):
+            return "cls"
+        if said.get("pooling_mode_lasttoken"):
+            return "last"
+    return "mean"
+
+
+def _pair_batches(pairs: Pairs, pretrained: Pretrained, tokens: int) -> PairBatches:
+    limit = min(512, getattr(pretrained.config, "max_position_embeddings", None) or 512)
+    sentences = passages([*pairs.left, *pairs.right], pretrained.tokenizer, length=min(limit, 128))
+    return PairBatches(sentences, tuple(_batches(sentences, tokens)), pairs.gold)
+
+
+def padded_to(batches: Sequence[Batch]) -> int:
+    """Longest sequence of some micro-batches."""
+    return max(b.ids.shape[1] for b in batches)

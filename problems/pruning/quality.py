@@ -1,0 +1,175 @@
+"""What the sweep's outputs say about quality: loss and divergence of language models, drift of sentence embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .sweep import Sweep
+
+TEACHER_TOP = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What the dense model said on one micro-batch: its likeliest tokens and the mass of all others.
+
+    Args:
+        tokens: Token ids, (B, T-1, k).
+        log_probs: Their log-probabilities, (B, T-1, k), float32.
+        tail: Log of the remaining mass, (B, T-1), float32; -inf when k covers the vocabulary.
+    """
+
+    tokens: torch.Tensor
+    log_probs: torch.Tensor
+    tail: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TeacherReader:
+    """Keeps the dense model's distribution per position as top-k plus tail; its numbers are empty."""
+
+    kept: list[Teacher]
+    top: int = TEACHER_TOP
+    width: int = 0
+
+    def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
+        """Store, and return shape (B, 0)."""
+        logits = output[:, :-1].float()
+        values, tokens = logits.topk(min(self.top, logits.shape[-1]), dim=-1)
+        log_probs = values - logits.logsumexp(-1, keepdim=True)
+        covered = log_probs.shape[-1] == logits.shape[-1]
+        tail = torch.full_like(log_probs[..., 0], -torch.inf) if covered else log_tail(log_probs)
+        self.kept.append(Teacher(tokens, log_probs, tail))
+        return output.new_zeros((len(output), 0))
+
+
+@dataclass(frozen=True)
+class LanguageReader:
+    """Cross-entropy and KL(dense ‖ pruned), mean over the predictions of each sequence, in nats per token.
+
+    The divergence is exact over the dense model's top-k tokens and treats all others as one outcome, which bounds the full
+    divergence from below.
+    """
+
+    teachers: Sequence[Teacher]
+    width: int = 2
+
+    def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
+        """(B, 2): cross-entropy, divergence."""
+        logits = output[:, :-1].float()  # (B, T-1, V)
+        targets = batch.ids[:, 1:].to(logits.device)
+        total = logits.logsumexp(-1)
+        entropy = total - logits.gather(-1, targets[..., None])[..., 0]
+        teacher = self.teachers[index]
+        log_q = logits.gather(-1, teacher.tokens) - total[..., None]  # (B, T-1, k)
+        p = teacher.log_probs.exp()
+        divergence = (p * (teacher.log_probs - log_q)).sum(-1)
+        mass = teacher.tail.exp()
+        tail = mass * (teacher.tail - log_tail(log_q))
+        divergence = divergence + torch.where(mass > 0, tail, torch.zeros_like(tail))
+        return torch.stack([entropy.double().mean(-1), divergence.double().mean(-1)], dim=-1)
+
+
+def log_tail(log_probs: torch.Tensor) -> torch.Tensor:
+    """Log of one minus the sum of probabilities along the last axis; floored at the noise of float32."""
+    rest = 1 - log_probs.double().exp().sum(-1)
+    return rest.clamp_min(1e-7).log().float()
+
+
+@dataclass(frozen=True)
+class EmbeddingReader:
+    """Sentence embeddings: pooled over real tokens and scaled to length one."""
+
+    pooling: str
+    width: int
+
+    def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
+        """(B, D)."""
+        return pooled(output, batch.mask, self.pooling)
+
+
+@dataclass(frozen=True)
+class DriftReader:
+    """1 - cosine between the pruned and the dense model's embedding of each sequence."""
+
+    pooling: str
+    dense: Sequence[torch.Tensor]  # per micro-batch, (B, D)
+    width: int = 1
+
+    def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
+        """(B, 1)."""
+        mine = pooled(output, batch.mask, self.pooling)
+        return 1 - (mine * self.dense[index]).sum(-1, keepdim=True)
+
+
+def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, pooling: str) -> torch.Tensor:
+    """Embeddings (B, D) of length one, in float64, from hidden states (B, T, D).
+
+    Args:
+        hidden: Last hidden states.
+        mask: Real tokens, (B, T), or None.
+        pooling: ``mean`` over real tokens, ``cls`` for the first token, ``last`` for the last real one.
+    """
+    hidden = hidden.double()
+    real = hidden.new_ones(hidden.shape[:2]) if mask is None else mask.to(hidden)
+    if pooling == "cls":
+        taken = hidden[:, 0]
+    elif pooling == "last":
+        last = (real.sum(1) - 1).long()
+        taken = hidden[torch.arange(len(hidden), device=hidden.device), last]
+    else:
+        taken = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+    return torch.nn.functional.normalize(taken, dim=-1)
+
+
+def dense_choices(sweep: Sweep) -> NDArray[np.int16]:
+    """The genome that changes nothing, (1, S)."""
+    return np.zeros((1, len(sweep.table)), dtype=np.int16)
+
+
+def teachers(sweep: Sweep, batches: Sequence[Any], top: int = TEACHER_TOP) -> list[Teacher]:
+    """The dense language model's distributions on all micro-batches, computed once."""
+    kept: list[Teacher] = []
+    sweep(dense_choices(sweep), batches, TeacherReader(kept, top))
+    return kept
+
+
+def embeddings(
+    sweep: Sweep, choices: NDArray[Any], batches: Sequence[Any], pooling: str
+) -> NDArray[np.float64]:
+    """Embeddings of all sequences under every candidate, (n, sequences, D)."""
+    width = int(sweep.pretrained.config.hidden_size)
+    return sweep(choices, batches, EmbeddingReader(pooling, width))
+
+
+def dense_embeddings(sweep: Sweep, batches: Sequence[Any], pooling: str) -> list[torch.Tensor]:
+    """The dense model's embeddings per micro-batch, computed once; on the model's device."""
+    found = embeddings(sweep, dense_choices(sweep), batches, pooling)[0]
+    stops = np.cumsum([len(b.ids) for b in batches])[:-1]
+    device = sweep.pretrained.device
+    return [torch.as_tensor(piece, device=device) for piece in np.split(found, stops)]
+
+
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlation × 100 of each row of ``first`` (n, B) with ``second`` (B,); ties share their mean rank.
+
+    A row without any spread correlates with nothing and gives 0.
+    """
+    gold = _ranks(second)
+    rows = np.array([_ranks(row) for row in first])
+    rows -= rows.mean(axis=1, keepdims=True)
+    gold -= gold.mean()
+    norms = np.sqrt((rows**2).sum(axis=1) * (gold**2).sum())
+    return 100 * np.divide(rows @ gold, norms, out=np.zeros(len(rows)), where=norms > 0)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last - counts) + (last - 1))[inverse] / 2.0

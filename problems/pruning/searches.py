@@ -1,0 +1,412 @@
+"""The pruning problem: one integer per site of a pretrained transformer, judged in sweeps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evo.errors import ConfigError, RegistryError
+from evo.genomes import Genomes
+from evo.problem import Context, Objective
+from evo.space import Choice, SearchSpace
+from operators import RNG
+
+from . import cost, library, models, quality, starts, variants
+from .data import Data
+from .sites import Cost, SiteTable, places
+from .sweep import Sweep
+
+DEFAULT_VARIANTS = ("removal", "heads", "width")
+
+
+class Mixed:
+    """Search any mixture of pruning choices, one per site of a pretrained transformer.
+
+    Args:
+        model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
+        variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``, ``magnitude-row``, ``2:4``
+            (any N:M), each with optional levels as in ``width@0.5,0.75``; or ``module:attr``.
+        sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
+        text: Text for everything: None (the interpreter's documentation), a file, a folder, ``hub:NAME`` or a mapping.
+        calibration: Another source for the importance of weights.
+        search: Another source for the objectives.
+        validation: Another source for the final judgement.
+        separator: Line that separates documents in a file.
+        length: Tokens per sequence; by default 64 for encoders and 256 for language models.
+        sizes: Sequences (or ``"4096 tokens"``) of calibration, search and validation.
+        pairs: File of sentence pairs with scores (encoders); offers ``spearman``.
+        validation_pairs: Another such file for the final judgement.
+        pooling: ``mean``, ``cls`` or ``last``; by default what the model's folder says, else mean.
+        order: How neurons and heads are ranked: ``output`` or ``activation``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        traversal: ``auto``, ``depth`` or ``breadth``; results are the same.
+        tokens_at_once: Most tokens of a micro-batch.
+        seed: Decides which sequences go to which split.
+        cache: Folder for the variant library; ``"off"`` keeps none.
+        trust_remote_code: Run modelling code that comes with the model.
+    """
+
+    default_objectives: Sequence[str]
+
+    def __init__(
+        self,
+        model: str | None = None,
+        variants: Sequence[str] = DEFAULT_VARIANTS,
+        sites: str = "submodule",
+        text: str | Mapping[str, Any] | None = None,
+        calibration: str | Mapping[str, Any] | None = None,
+        search: str | Mapping[str, Any] | None = None,
+        validation: str | Mapping[str, Any] | None = None,
+        separator: str | None = None,
+        length: int | None = None,
+        sizes: Mapping[str, int | str] | None = None,
+        pairs: str | None = None,
+        validation_pairs: str | None = None,
+        pooling: str | None = None,
+        order: str = "output",
+        dtype: str = "float32",
+        traversal: str = "auto",
+        tokens_at_once: int = 2048,
+        seed: int = 0,
+        cache: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._asked = _asked(variants)
+        if order not in ("output", "activation"):
+            raise ConfigError(f"order must be 'output' or 'activation', got {order!r}")
+        self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
+        self.kind = self.pretrained.kind
+        self.data = Data.load(
+            self.pretrained,
+            sources={"text": text, "calibration": calibration, "search": search, "validation": validation},
+            separator=separator, length=length, sizes=sizes or {}, seed=seed,
+            pairs=pairs, validation_pairs=validation_pairs, pooling=pooling,
+            tokens_at_once=tokens_at_once,
+        )  # fmt: skip
+        self._order, self._traversal = order, traversal
+        self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
+        self.table = self._sites(sites)
+        self.validation = True
+        self._latency: dict[str, Any] = {}
+        self._latency_settings: dict[str, int] = {"batch": 1, "length": 0, "repeats": cost.REPEATS}
+        self.default_objectives = (
+            ("drift", "params", "latency")
+            if self.kind == "encoder"
+            else ("kl", "params", "kv_bytes")
+        )
+
+    # -- what is searched --------------------------------------------------------------------------
+
+    def _sites(self, granularity: str) -> SiteTable:
+        pretrained, levels = self.pretrained, variants.sparsity_levels(self._asked)
+        self.library = library.build(
+            pretrained, self.data.batches("calibration"), order=self._order, sparsities=levels,
+            calibration_id=self.data.fingerprints["calibration"], cache=self._cache,
+        )  # fmt: skip
+        itemsize = next(pretrained.model.parameters()).element_size()
+        found = variants.sites(
+            places(
+                pretrained.blocks, granularity, itemsize=itemsize,
+                tokens=self.data.attended, caches=self.kind == "lm",
+            ),
+            self.library, self._asked,
+        )  # fmt: skip
+        found = [s for s in found if len(s.variants) > 1]
+        total = sum(p.numel() for p in pretrained.model.parameters())
+        searched = sum(s.variants[0].cost.params for s in found)
+        fixed = places(
+            pretrained.blocks, "submodule", itemsize=itemsize,
+            tokens=self.data.attended, caches=self.kind == "lm",
+        )  # fmt: skip
+        dense = [p.cost() for p in fixed]
+        head = _head_macs(pretrained)
+        base = Cost(
+            total - searched,
+            head + sum(c.macs for c in dense) - sum(s.variants[0].cost.macs for s in found),
+            (total - searched) * itemsize,
+            sum(c.kv_bytes for c in dense) - sum(s.variants[0].cost.kv_bytes for s in found),
+        )
+        return SiteTable(tuple(found), base)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """One integer per site, ordered from dense to smallest."""
+        return SearchSpace((Choice("choices", self.table.sizes),))
+
+    @property
+    def constraints(self) -> Sequence[Any]:
+        """None of its own; limits on offered objectives are the run's."""
+        return ()
+
+    @cached_property
+    def objectives(self) -> Sequence[Objective]:
+        """Everything offered; see ``evo show prune/mixed``."""
+        offered = [
+            Objective("params", "min", lambda b: b.params.sum(1) + b.base.params, "params", 1.0),
+            Objective("macs", "min", lambda b: b.macs.sum(1) + b.base.macs, "MACs/token", 1.0),
+            Objective(
+                "weight_bytes",
+                "min",
+                lambda b: b.weight_bytes.sum(1) + b.base.weight_bytes,
+                "B",
+                1.0,
+            ),
+            Objective("latency", "min", self._latency_of, "ms", 1e-3),
+        ]
+        if self.kind == "lm":
+            offered += [
+                Objective("kl", "min", lambda b: b.readings[:, :, 1].mean(1), "nats/token", 1e-5),
+                Objective("loss", "min", lambda b: b.readings[:, :, 0].mean(1), "nats/token", 1e-5),
+                Objective("perplexity", "min", lambda b: b.perplexity, "", 1e-3),
+                Objective(
+                    "kv_bytes", "min", lambda b: b.kv_bytes.sum(1) + b.base.kv_bytes, "B/token", 1.0
+                ),
+            ]
+        else:
+            offered.append(
+                Objective("drift", "min", lambda b: b.readings[:, :, 0].mean(1), "", 1e-6)
+            )
+            if self.data.pairs("search") is not None:
+                offered.append(Objective("spearman", "max", lambda b: b.spearman, "%", 1e-3))
+        return offered
+
+    def configure(self, name: str, **settings: Any) -> Objective:
+        """An offered objective with settings: ``latency`` takes batch, length and repeats.
+
+        Raises:
+            ConfigError: The objective takes no such setting.
+        """
+        found = {o.name: o for o in self.objectives}.get(name)
+        if found is None:
+            raise RegistryError(f"no objective called {name!r} in this problem")
+        wrong = [k for k in settings if name != "latency" or k not in self._latency_settings]
+        if wrong:
+            raise ConfigError(f"objective {name!r} has no setting called {wrong[0]!r}")
+        if name == "latency":
+            if any(not isinstance(v, int) or v < 1 for v in settings.values()):
+                raise ConfigError(f"settings of latency are whole numbers above 0, got {settings}")
+            self._latency_settings.update(settings)
+            self._latency = {}
+        return found
+
+    def batch(self, genomes: Genomes, context: Context) -> PrunedBatch:
+        """Decode n candidates; nothing is computed before an objective asks."""
+        return PrunedBatch(self, genomes["choices"], context)
+
+    # -- judging -----------------------------------------------------------------------------------
+
+    def sweep(self, device: str = "cpu") -> Sweep:
+        """The engine on a device; the model moves there."""
+        if str(self.pretrained.device) != device and self.pretrained.device.type != device:
+            self.pretrained.model.to(device)
+            self.__dict__.pop("_sweep", None)
+            self._references.clear()
+        return self._sweep
+
+    @cached_property
+    def _sweep(self) -> Sweep:
+        return Sweep(self.pretrained, self.table, order=self._traversal)
+
+    @cached_property
+    def _references(self) -> dict[tuple[str, str], Any]:
+        return {}
+
+    def reader(self, split: str) -> Any:
+        """What reads quality off the sweep on a split; the dense model's part is computed once."""
+        key = (split, "reader")
+        if key not in self._references:
+            batches, sweep = self.data.batches(split), self._sweep
+            if self.kind == "lm":
+                made: Any = quality.LanguageReader(quality.teachers(sweep, batches))
+            else:
+                dense = quality.dense_embeddings(sweep, batches, self.data.pooling)
+                made = quality.DriftReader(self.data.pooling, dense)
+            self._references[key] = made
+        return self._references[key]
+
+    def _latency_of(self, batch: PrunedBatch) -> NDArray[np.float64]:
+        measured = self.measured_latency(batch.context.device)
+        return self.table.look_up(cost.table_of(measured), batch.choices).sum(1) + measured["base"]
+
+    def measured_latency(self, device: str = "cpu") -> dict[str, Any]:
+        """Milliseconds per site and variant, measured once per run."""
+        if not self._latency:
+            sweep = self.sweep(device)
+            self._latency = cost.measure(
+                sweep, self._latency_batch(), self._latency_settings["repeats"]
+            )
+        return self._latency
+
+    def _latency_batch(self) -> Any:
+        wanted = self._latency_settings
+        return self.data.uniform(wanted["batch"], wanted["length"] or self.data.length)
+
+    def measurements(self) -> Mapping[str, Any]:
+        """What was measured on this machine and later values depend on; the run keeps it."""
+        return {"latency": self._latency} if self._latency else {}
+
+    def restore(self, measurements: Mapping[str, Any]) -> None:
+        """Use a run's own measurements again, so that resumed values agree with recorded ones."""
+        self._latency = dict(measurements.get("latency") or {})
+
+    def confirm(
+        self, genomes: Genomes, values: Mapping[str, Any]
+    ) -> Mapping[str, NDArray[np.float64]]:
+        """Latency of whole pruned models, for a front; other objectives are exact already."""
+        if "latency" not in values:
+            return {}
+        device = str(self.pretrained.device)
+        return {
+            "latency": cost.confirm(self.sweep(device), genomes["choices"], self._latency_batch())
+        }
+
+    # -- starting points ---------------------------------------------------------------------------
+
+    def starts(self, n: int, rng: RNG) -> Genomes:
+        """Dense, uniform levels and one-change genomes, at most n."""
+        return Genomes({"choices": starts.mixture(self.table, n, rng)})
+
+    def ladder(self) -> Genomes:
+        """The uniform baseline: every site at the variant nearest to one share, from dense to smallest."""
+        return Genomes({"choices": starts.ladder(self.table)})
+
+    # -- facts -------------------------------------------------------------------------------------
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of model and text; a resumed run must find the same."""
+        names = [[v.name for v in s.variants] for s in self.table.sites]
+        choices = hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
+        texts = {f"{split} text": value for split, value in self.data.fingerprints.items()}
+        return {"model": self.pretrained.fingerprint, "variants": choices, **texts}
+
+    @property
+    def bytes_per_candidate(self) -> int:
+        """A hint for the planner: outputs and, breadth first, one micro-batch of states."""
+        sequences = sum(len(b.ids) for b in self.data.batches("search"))
+        width = int(self.pretrained.config.hidden_size)
+        stacked = 0 if self.sweep_order == "depth" else 12 * self.data.tokens_at_once * width * 4
+        return 64 * sequences + stacked + 4096
+
+    @property
+    def sweep_order(self) -> str:
+        """``depth`` or ``breadth``."""
+        return self._sweep.order
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for report and ``evo show``."""
+        dense = Genomes({"choices": quality.dense_choices(self._sweep)})
+        judged = PrunedBatch(self, dense["choices"], Context())
+        names = ["params", "macs", "weight_bytes"] + (["kv_bytes"] if self.kind == "lm" else [])
+        offered = {o.name: o for o in self.objectives}
+        facts = {
+            "model": f"{self.pretrained.name}, {type(self.pretrained.model).__name__}",
+            "layout": f"{self.pretrained.blocks[0].layout.name}, {len(self.pretrained.blocks)} blocks",
+            **self.data.facts,
+        }
+        return {
+            "title": f"{self.pretrained.name} · {len(self.table)} sites",
+            "model": self.pretrained.name,
+            "choices_part": "choices",
+            "sites": [
+                {
+                    "name": s.name, "kind": s.kind, "depth": s.depth,
+                    "variants": [
+                        {
+                            "name": v.name, "kind": v.kind, "params": v.cost.params, "macs": v.cost.macs,
+                            "weight_bytes": v.cost.weight_bytes, "kv_bytes": v.cost.kv_bytes,
+                        }
+                        for v in s.variants
+                    ],
+                }
+                for s in self.table.sites
+            ],
+            "dense": {n: float(offered[n](judged)[0]) for n in names},
+            "facts": facts,
+        }  # fmt: skip
+
+    def export(
+        self, genomes: Genomes, folder: Path, *, expected: Mapping[str, float]
+    ) -> Mapping[str, Any]:
+        """Write one candidate (n = 1) as a model folder that reloads; see :mod:`.export`."""
+        from .export import export
+
+        return export(self, genomes["choices"][0], folder, expected=expected)
+
+
+class PrunedBatch:
+    """n pruned models, decoded; quality is computed when it is asked for, once for all objectives.
+
+    Attributes:
+        choices: Variant index per site, (n, S).
+        params, macs, weight_bytes, kv_bytes: Cost per site, (n, S).
+        base: Cost of everything outside the sites.
+        sites: The site table: ``sites.name``, ``sites.kind``, ``sites.depth``, each of length S.
+        context: Where and on what it is judged.
+    """
+
+    def __init__(self, problem: Mixed, choices: NDArray[Any], context: Context) -> None:
+        self.problem, self.context = problem, context
+        self.choices = choices
+        self.sites = problem.table
+        self.base = problem.table.base
+        self.params = self._costs("params")
+        self.macs = self._costs("macs")
+        self.weight_bytes = self._costs("weight_bytes")
+        self.kv_bytes = self._costs("kv_bytes")
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def _costs(self, name: str) -> NDArray[np.float64]:
+        return self.sites.look_up(getattr(self.sites, name), self.choices)
+
+    @cached_property
+    def readings(self) -> NDArray[np.float64]:
+        """Per candidate and sequence: cross-entropy and KL (language models) or drift (encoders), (n, B, 2 or 1)."""
+        sweep = self.problem.sweep(self.context.device)
+        batches = self.problem.data.batches(self.context.split)
+        reader = self.problem.reader(self.context.split)
+        used = max(1, round(len(batches) * self.context.fidelity))
+        return sweep(self.choices, batches[:used], reader)
+
+    @cached_property
+    def perplexity(self) -> NDArray[np.float64]:
+        """Exponential of the mean cross-entropy, (n,); infinite where it overflows."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.readings[:, :, 0].mean(1))
+
+    @cached_property
+    def spearman(self) -> NDArray[np.float64]:
+        """Rank correlation × 100 of the cosine of sentence pairs with people's scores, (n,)."""
+        pairs = self.problem.data.pairs(self.context.split)
+        assert pairs is not None
+        sweep = self.problem.sweep(self.context.device)
+        cosines = pairs.cosines(sweep, self.choices, self.problem.data.pooling)
+        return quality.spearman(cosines, pairs.gold)
+
+
+def _asked(names: Sequence[str]) -> list[variants.Asked]:
+    if isinstance(names, str):
+        names = [piece.strip() for piece in names.replace(";", " ").split()]
+    if not names:
+        raise ConfigError("variants is empty", hint="name at least one kind, for example removal")
+    return [variants.parse(name) for name in names]
+
+
+def _cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("evoprune")
+
+
+def _head_macs(pretrained: models.Pretrained) -> float:
+    """Multiply-accumulates per token of the language-model head."""
+    head = pretrained.model.get_output_embeddings() if pretrained.kind == "lm" else None
+    return float(head.weight.numel()) if head is not None else 0.0

@@ -1,0 +1,414 @@
+"""Judge n candidates in one pass over the blocks of the unmodified model.
+
+Candidates that agree on all sites so far share one state (the hidden states of one micro-batch). At each block the distinct
+(state, choices) pairs are the work: an attention is computed once for all feed-forward choices that follow it, and a removed
+submodule is no work. Two orders give the same results: depth-first keeps one state per depth, which stays in a processor's
+cache; breadth-first stacks all states that make the same choice into one product, which fills a GPU.
+
+A block is run by its own ``forward`` with other submodules in place, so every wiring (norms before, after, both; parallel
+residuals) is the model's own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from evo.errors import ModelError
+
+from .layouts import get, twin, without_feed_forward
+from .models import Block, Pretrained
+from .sites import Replacements, SiteTable
+
+
+class MicroBatch(Protocol):
+    """A few sequences that are judged together."""
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """Token ids, (B, T)."""
+        ...
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """1 for real tokens and 0 for padding, (B, T); None when nothing is padded."""
+        ...
+
+
+class Reader(Protocol):
+    """Turns what the model gives for one micro-batch into numbers per sequence."""
+
+    width: int
+
+    def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
+        """Numbers of micro-batch ``index``, (B, width), from logits (B, T, V) or hidden states (B, T, D)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What every candidate shares on one micro-batch: the embedding and each block's other arguments."""
+
+    hidden: torch.Tensor  # (B, T, D)
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+@dataclass
+class Tally:
+    """Work done and work avoided, counted in block evaluations of one micro-batch."""
+
+    blocks: int = 0  # run
+    shared: int = 0  # what one candidate at a time would have run, minus what was run
+    heads: int = 0
+
+
+class _Capture(nn.Module):
+    """Stands where a block was and notes how it was called."""
+
+    def __init__(self, calls: list[Any]) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if not args:
+            args = (kwargs.pop("hidden_states"),)
+        self.calls.append((args[0], args[1:], kwargs))
+        return args[0]
+
+
+class _Inject(nn.Module):
+    """Stands where all blocks were and returns a given state."""
+
+    state: torch.Tensor
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return self.state
+
+
+class _Memo(nn.Module):
+    """Computes a module once and hands the result out again, whole or by rows."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.result: Any = None
+        self.rows: torch.Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.result is None:
+            self.result = self.module(*args, **kwargs)
+        if self.rows is None:
+            return self.result
+        return _map_tensors(self.result, lambda t: t if t.dim() == 0 else t[self.rows])
+
+
+class Sweep:
+    """The engine for one dense model and one table of sites.
+
+    Args:
+        pretrained: The dense model; never modified.
+        table: Its sites.
+        order: ``depth``, ``breadth``, or ``auto``: depth on a processor, breadth on a GPU.
+        memory: Bytes of built variants to keep; the least recently used go first.
+    """
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        table: SiteTable,
+        *,
+        order: str = "auto",
+        memory: int = 2 << 30,
+    ) -> None:
+        if order not in ("auto", "depth", "breadth"):
+            raise ModelError(f"order must be 'auto', 'depth' or 'breadth', got {order!r}")
+        self.pretrained = pretrained
+        self.table = table
+        on_cpu = pretrained.device.type == "cpu"
+        self.order = ("depth" if on_cpu else "breadth") if order == "auto" else order
+        self.tally = Tally()
+        self._built = _Built(table, memory)
+        self._columns = table.by_block()
+        self._inject = _Inject()
+        self._prepared: dict[int, tuple[Any, Prepared]] = {}
+        single = nn.ModuleList([self._inject])
+        self._tail = twin(pretrained.model, {pretrained.blocks_path: single})
+
+    def __call__(
+        self, choices: NDArray[Any], batches: Sequence[MicroBatch], reader: Reader
+    ) -> NDArray[np.float64]:
+        """Numbers per candidate and sequence.
+
+        Args:
+            choices: Variant index per site, (n, S).
+            batches: Micro-batches; their sequences are stacked in order.
+            reader: What to read off.
+
+        Returns:
+            Shape (n, sequences, reader.width), float64.
+        """
+        rows, inverse = np.unique(np.asarray(choices), axis=0, return_inverse=True)
+        width = sum(len(b.ids) for b in batches)
+        out = np.zeros((len(rows), width, reader.width))
+        start = 0
+        with torch.inference_mode():
+            for index, batch in enumerate(batches):
+                stop = start + len(batch.ids)
+                prepared = self.prepare(batch)
+                visit = self._depth_first if self.order == "depth" else self._breadth_first
+                for slots, state in visit(rows, prepared):
+                    self.tally.heads += 1
+                    read = reader(index, batch, self.head(batch, state))
+                    out[slots, start:stop] = read.double().cpu().numpy()
+                start = stop
+        return out[inverse.reshape(-1)]
+
+    def prepare(self, batch: MicroBatch) -> Prepared:
+        """Embedding and block arguments of a micro-batch, computed once per batch object."""
+        known = self._prepared.get(id(batch))
+        if known is None or known[0] is not batch:
+            with torch.inference_mode():
+                self._prepared[id(batch)] = known = (batch, self._capture(batch))
+        return known[1]
+
+    def _capture(self, batch: MicroBatch) -> Prepared:
+        calls: list[Any] = []
+        stand_ins = nn.ModuleList(_Capture(calls) for _ in self.pretrained.blocks)
+        model: Any = twin(self.pretrained.model, {self.pretrained.blocks_path: stand_ins})
+        model.base_model(**self._inputs(batch))
+        if len(calls) != len(self.pretrained.blocks):
+            raise ModelError(
+                f"{self.pretrained.name}: its forward pass runs {len(calls)} of "
+                f"{len(self.pretrained.blocks)} blocks in order; that structure is not supported"
+            )
+        return Prepared(calls[0][0], [(args, kwargs) for _, args, kwargs in calls])
+
+    def _inputs(self, batch: MicroBatch) -> dict[str, Any]:
+        device = self.pretrained.device
+        inputs: dict[str, Any] = {"input_ids": batch.ids.to(device)}
+        if batch.mask is not None:
+            inputs["attention_mask"] = batch.mask.to(device)
+        if self.pretrained.kind == "lm":
+            inputs["use_cache"] = False
+        return inputs
+
+    def head(self, batch: MicroBatch, state: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, V) of a language model, or last hidden states (B, T, D) of an encoder."""
+        self._inject.state = state
+        inputs = self._inputs(batch)
+        inputs.pop("attention_mask", None)  # every attention has run; the norm and head need none
+        output = self._tail(**inputs)
+        return output.logits if self.pretrained.kind == "lm" else output.last_hidden_state
+
+    # -- depth first -----------------------------------------------------------------------------
+
+    def _depth_first(
+        self, rows: NDArray[Any], prepared: Prepared
+    ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
+        """Final states with the rows that reach them; rows are sorted, so equal prefixes are neighbours."""
+        everyone = np.arange(len(rows))
+        yield from self._descend(0, everyone, rows, prepared.hidden, prepared)
+
+    def _descend(
+        self, depth: int, members: NDArray[np.intp], rows: NDArray[Any], state: torch.Tensor,
+        prepared: Prepared,
+    ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:  # fmt: skip
+        if depth == len(self.pretrained.blocks):
+            yield members, state
+            return
+        block = self.pretrained.blocks[depth]
+        args, kwargs = prepared.calls[depth]
+        for attention, group in _groups(rows, members, self._part(depth, "attention")):
+            memo = self._attention(block, attention)
+            for rest, inner in _groups(rows, group, self._part(depth, "feed_forward")):
+                self.tally.shared += len(inner) - 1
+                if self._passes(depth, attention, rest):
+                    after = state
+                else:
+                    self.tally.blocks += 1
+                    after = self._assemble(block, attention, rest, memo)(state, *args, **kwargs)
+                yield from self._descend(depth + 1, inner, rows, after, prepared)
+
+    # -- breadth first ---------------------------------------------------------------------------
+
+    def _breadth_first(
+        self, rows: NDArray[Any], prepared: Prepared
+    ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
+        """The same final states, with all distinct states of a depth stacked along the sequences."""
+        length = len(prepared.hidden)
+        stacked, owner = prepared.hidden, np.zeros(len(rows), dtype=np.intp)
+        for depth, block in enumerate(self.pretrained.blocks):
+            stacked, owner = self._layer(block, rows, stacked, owner, length, prepared.calls[depth])
+        for which in range(len(stacked) // length):
+            yield np.flatnonzero(owner == which), stacked[which * length : (which + 1) * length]
+
+    def _layer(
+        self, block: Block, rows: NDArray[Any], stacked: torch.Tensor, owner: NDArray[np.intp],
+        length: int, call: tuple[tuple[Any, ...], dict[str, Any]],
+    ) -> tuple[torch.Tensor, NDArray[np.intp]]:  # fmt: skip
+        """One block for all states: (k·B, T, D) and each row's state, before → after."""
+        depth, after, new_owner = block.index, [], np.empty_like(owner)
+        count = 0
+        for attention, group in _groups(rows, np.arange(len(rows)), self._part(depth, "attention")):
+            sources = np.unique(owner[group])
+            x = _pick(stacked, sources, length)
+            memo = self._attention(block, attention)
+            self._run(self._assemble(block, attention, None, memo), x, call, length)
+            for rest, inner in _groups(rows, group, self._part(depth, "feed_forward")):
+                wanted = np.unique(owner[inner])
+                positions = np.searchsorted(sources, wanted)
+                memo.rows = _rows(positions, length, x.device)
+                module = self._assemble(block, attention, rest, memo)
+                after.append(self._run(module, _pick(x, positions, length), call, length))
+                new_owner[inner] = count + np.searchsorted(wanted, owner[inner])
+                count += len(wanted)
+                self.tally.blocks += len(wanted)
+                self.tally.shared += len(inner) - len(wanted)
+        return torch.cat(after), new_owner
+
+    def _run(
+        self, module: nn.Module, x: torch.Tensor, call: tuple[tuple[Any, ...], dict[str, Any]],
+        length: int,
+    ) -> torch.Tensor:  # fmt: skip
+        times = len(x) // length
+        args, kwargs = _map_tensors(call, lambda t: _repeat(t, times, length))
+        return module(x, *args, **kwargs)
+
+    # -- putting blocks together -----------------------------------------------------------------
+
+    def _part(self, depth: int, part: str) -> list[int]:
+        """Columns of the sites of one half of a block; a whole-block site counts as its feed-forward."""
+        sites = self.table.sites
+        return [
+            c
+            for c in self._columns[depth]
+            if (sites[c].place.part == "attention") == (part == "attention")
+        ]
+
+    def _choice(self, depth: int, part: str, values: tuple[int, ...]) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module] = {}
+        for column, value in zip(self._part(depth, part), values, strict=True):
+            found.update(self._built(column, value))
+        return found
+
+    def _attention(self, block: Block, values: tuple[int, ...]) -> _Memo:
+        """The block's shared module under an attention choice, computing once."""
+        shared = block.layout.shared
+        chosen = self._choice(block.index, "attention", values)
+        inside = {
+            p.removeprefix(shared).removeprefix("."): m for p, m in chosen.items() if _in(p, shared)
+        }
+        return _Memo(twin(get(block.module, shared), inside))
+
+    def _assemble(
+        self, block: Block, attention: tuple[int, ...], rest: tuple[int, ...] | None, memo: _Memo
+    ) -> nn.Module:
+        """A block with its choices in place; ``rest`` None means without feed-forward."""
+        shared = block.layout.shared
+        chosen = self._choice(block.index, "attention", attention)
+        outside = {p: m for p, m in chosen.items() if not _in(p, shared)}
+        if rest is None:
+            other: Replacements = without_feed_forward(block.module, block.layout)
+        else:
+            other = self._choice(block.index, "feed_forward", rest)
+            if "" in other:
+                return other[""]
+        inner = {p: m for p, m in other.items() if _in(p, shared)}
+        if inner:  # a whole-block site may change layers of the attention too
+            cut = {p.removeprefix(shared).removeprefix("."): m for p, m in inner.items()}
+            outside[shared] = twin(get(block.module, shared), cut)
+            return twin(block.module, outside | {p: m for p, m in other.items() if p not in inner})
+        return twin(block.module, outside | {shared: memo} | dict(other))
+
+    def _passes(self, depth: int, attention: tuple[int, ...], rest: tuple[int, ...]) -> bool:
+        """Whether a block does nothing: both submodules are gone and no norm stays."""
+        if not self.pretrained.blocks[depth].layout.attention_norms:
+            return False
+        columns = self._part(depth, "attention") + self._part(depth, "feed_forward")
+        sites = [self.table.sites[c] for c in columns]
+        whole = all(s.kind in ("attention", "feed_forward") for s in sites) and len(sites) == 2
+        chosen = [s.variants[v].kind for s, v in zip(sites, attention + rest, strict=True)]
+        return whole and all(kind == "removal" for kind in chosen)
+
+
+@dataclass
+class _Built:
+    """Built variants, the least recently used dropped beyond a number of bytes."""
+
+    table: SiteTable
+    memory: int
+    kept: OrderedDict[tuple[int, int], tuple[Replacements, int]] = field(
+        default_factory=OrderedDict
+    )
+    bytes: int = 0
+
+    def __call__(self, site: int, variant: int) -> Replacements:
+        key = (site, int(variant))
+        if key not in self.kept:
+            place = self.table.sites[site].place
+            made = self.table.sites[site].variants[key[1]].build()
+            shared = {p.data_ptr() for p in place.block.module.parameters()}
+            size = sum(
+                p.numel() * p.element_size()
+                for m in made.values()
+                for p in m.parameters()
+                if p.data_ptr() not in shared
+            )
+            self.kept[key] = (made, size)
+            self.bytes += size
+            while self.bytes > self.memory and len(self.kept) > 1:
+                _, (_, freed) = self.kept.popitem(last=False)
+                self.bytes -= freed
+        self.kept.move_to_end(key)
+        return self.kept[key][0]
+
+
+def _in(path: str, parent: str) -> bool:
+    return path == parent or path.startswith(parent + ".")
+
+
+def _groups(
+    rows: NDArray[Any], members: NDArray[np.intp], columns: list[int]
+) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]]:
+    """Distinct values in some columns with the members that have them, in ascending order."""
+    if not columns:
+        yield (), members
+        return
+    values, inverse = np.unique(rows[members][:, columns], axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    for i, value in enumerate(values):
+        yield tuple(int(v) for v in value), members[inverse == i]
+
+
+def _rows(positions: NDArray[np.intp], length: int, device: torch.device) -> torch.Tensor:
+    index = torch.as_tensor(positions, device=device)
+    return (index[:, None] * length + torch.arange(length, device=device)).reshape(-1)
+
+
+def _pick(stacked: torch.Tensor, positions: NDArray[np.intp], length: int) -> torch.Tensor:
+    return stacked[_rows(positions, length, stacked.device)]
+
+
+def _repeat(tensor: torch.Tensor, times: int, length: int) -> torch.Tensor:
+    """Repeat a tensor whose first axis counts the sequences; others broadcast as they are."""
+    if times == 1 or length == 1 or tensor.dim() < 2 or tensor.shape[0] != length:
+        return tensor
+    return tensor.repeat(times, *(1,) * (tensor.dim() - 1))
+
+
+def _map_tensors(value: Any, fn: Any) -> Any:
+    """Apply a function to every tensor inside tuples, lists and dicts."""
+    if isinstance(value, torch.Tensor):
+        return fn(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_map_tensors(v, fn) for v in value)
+    if isinstance(value, dict):
+        return {k: _map_tensors(v, fn) for k, v in value.items()}
+    return value

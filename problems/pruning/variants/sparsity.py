@@ -1,0 +1,105 @@
+"""Unstructured and N:M sparsity: the lowest-scored weights of a site's linear layers are zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from evo.errors import ConfigError
+
+from ..importance import SCORERS, n_of_m
+from ..layouts import get, matrix, with_weight
+from ..library import Library
+from ..sites import Place, Replacements, Variant
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Levels are shares of weights set to zero in every linear layer of the site, under one scorer."""
+
+    name: str
+    scorer: str | None
+    levels: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+    def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
+        """One variant per level; every place has linear layers."""
+        return [self._variant(place, library, level) for level in levels]
+
+    def _variant(self, place: Place, library: Library, level: float) -> Variant:
+        scorer = str(self.scorer)
+        index = library.sparsities[scorer].index(level)
+
+        def gone(path: str) -> torch.Tensor:
+            return library.codes(scorer, place.block, path) <= index
+
+        zeros = sum(int(gone(path).sum()) for path in place.linears)
+        return _masked(place, f"{self.name}-{level:g}", self.name, zeros, gone)
+
+
+@dataclass(frozen=True)
+class NofM:
+    """n of every m neighbouring inputs of a row are zero, under one scorer; 2:4 is what hardware speeds up."""
+
+    name: str
+    n: int
+    m: int
+    by: str
+    levels: tuple[float, ...] = ()
+    scorer: str | None = None
+
+    def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
+        """One variant.
+
+        Raises:
+            ConfigError: m does not divide the inputs of a layer.
+        """
+        for path, (_, inputs) in place.shapes().items():
+            if inputs % self.m:
+                raise ConfigError(
+                    f"{self.name} needs rows that {self.m} divides, but {path} of block "
+                    f"{place.block.index} has {inputs} inputs"
+                )
+
+        def gone(path: str) -> torch.Tensor:
+            return n_of_m(library.scores(self.by, place.block, path), self.n, self.m)
+
+        zeros = place.weight_count() * self.n // self.m
+        return [_masked(place, self.name, "n:m", zeros, gone)]
+
+
+def kind_of_scorer(name: str) -> Sparsity:
+    """The kind of sparsity that a scorer gives."""
+    return Sparsity(name, name)
+
+
+def n_of_m_kind(n: int, m: int, scorer: str) -> NofM:
+    """N:M sparsity under a scorer.
+
+    Raises:
+        ConfigError: n is not between 1 and m - 1, or the scorer is unknown.
+    """
+    if not 0 < n < m:
+        raise ConfigError(f"{n}:{m} is not a sparsity pattern: n weights of every m go, 0 < n < m")
+    if scorer not in SCORERS:
+        raise ConfigError(
+            f"{n}:{m}@{scorer}: no scorer called {scorer!r}; known: {', '.join(SCORERS)}"
+        )
+    return NofM(f"{n}:{m}" if scorer == "wanda" else f"{n}:{m}@{scorer}", n, m, scorer)
+
+
+def _masked(
+    place: Place, name: str, kind: str, zeros: int, gone: Callable[[str], torch.Tensor]
+) -> Variant:
+    def build() -> Replacements:
+        made = {}
+        for path in place.linears:
+            layer = get(place.block.module, path)
+            weight = matrix(layer).detach()
+            mask = gone(path).to(weight.device)
+            made[path] = with_weight(layer, weight.masked_fill(mask, 0), None)
+        return made
+
+    share = zeros / place.weight_count()
+    return Variant(name, kind, place.cost(zeros=zeros), build, {}, share)
