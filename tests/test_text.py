@@ -81,10 +81,10 @@ def test_file_without_separator_is_one_untouched_document(tmp_path):
 
 
 def test_separator_cuts_only_at_lines_that_equal_it(tmp_path):
-    text = "a <end> b\n <end> \r\n\n second \n<end>\n<end>\nthird\n<end>"
+    text = "a <end> b\nc <end>\n <end> \r\n\n second \n<end>\n<end>\nthird\n<end>"
     path = _write(tmp_path, "a.txt", text)
 
-    assert documents(path, "<end>").documents == ("a <end> b", "second", "third")
+    assert documents(path, "<end>").documents == ("a <end> b\nc <end>", "second", "third")
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [(".xz", lzma.compress), (".gz", gzip.compress)])
@@ -298,7 +298,7 @@ def test_python_topics_are_prose_without_repeats():
 def test_topics_file_is_parsed_and_never_run(tmp_path):
     prose = "This is a sentence that has more than eight words in it."
     code = (
-        f"topics = {{'b': '''Title\\n*****\\n\\n* {prose}\\n\\n   x = 1\\n''', 'a': {prose!r}}}\n"
+        f"topics = {{'b': '''Title\\n*****\\n\\n* {prose}\\n\\n   {table}\\n''', 'a': {prose!r}}}\n"
     )
     path = _write(tmp_path, "topics.py", f"raise SystemExit\n{code}")
 
@@ -501,6 +501,31 @@ def test_overlapping_files_lose_their_duplicates_and_say_so(tmp_path, plain):
     assert len(made.validation) == 4
     assert not _rows(made.validation) & (_rows(made.search) | _rows(made.calibration))
     assert made.facts["search, calibration duplicates"].startswith("4 repeated pieces of s.txt")
+
+
+def test_own_files_lose_what_validation_has_and_say_so(tmp_path, plain):
+    shared, own = _sentence(0, 32), _sentence(1, 40)
+    files = {"validation": shared, "search": f"{shared} {own}", "calibration": own}
+    paths = {side: _write(tmp_path, f"{side}.txt", text) for side, text in files.items()}
+    config = TextConfig(**paths, length=8, sizes={"calibration": 1, "search": 4, "validation": 4})
+
+    made = window_splits(plain, config)
+
+    every = windows(documents(paths["search"]), plain, length=8)
+    assert torch.equal(made.search.ids, every.ids[4:8])
+    assert made.calibration.ids.tolist() == every.ids[8:9].tolist()
+    assert made.facts["search duplicates"] == "4 repeated pieces of search.txt were left out"
+
+
+def test_files_of_one_name_in_two_folders_are_two_sources(tmp_path, plain):
+    for i, side in enumerate(SMALL):
+        (tmp_path / side).mkdir()
+        _write(tmp_path / side, "a.txt", _sentence(i, 8 * SMALL[side]))
+    paths = {side: tmp_path / side / "a.txt" for side in SMALL}
+
+    made = window_splits(plain, TextConfig(**paths, length=8, sizes=SMALL))
+
+    assert [len(made.calibration), len(made.search), len(made.validation)] == [3, 5, 4]
 
 
 def test_same_file_named_twice_is_shared(tmp_path, plain):
