@@ -49,7 +49,7 @@ class Genomes:
 
     def rows(self) -> list[bytes]:
         """The exact bytes of each row, parts in order; equal bytes mean equal genomes."""
-        flat = [np.ascontiguousarray(v).reshape(len(self), -1) for v in self.parts.values()]
+        flat = [np.ascontiguousarray(values) for values in self.parts.values()]
         return [b"".join(part[i].tobytes() for part in flat) for i in range(len(self))]
 
     def keys(self) -> list[bytes]:

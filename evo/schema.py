@@ -149,7 +149,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
         connection = _connect(file, "mode=ro")
         check_format(connection, folder)
     except sqlite3.OperationalError:
-        # In a folder that cannot be written the log's index has no room; nobody writes there either.
+        # The log needs an index file; a folder that cannot hold one has no writer either.
         if file.with_name(FILE + "-wal").exists():
             raise
         connection = _connect(file, "mode=ro&immutable=1")

@@ -67,7 +67,12 @@ class RunFile:
 
     @staticmethod
     def create(
-        folder: str | Path, meta: Mapping[str, Any], space: SearchSpace, columns: Sequence[Column]
+        folder: str | Path,
+        meta: Mapping[str, Any],
+        space: SearchSpace,
+        columns: Sequence[Column],
+        *,
+        starts: Genomes | None = None,
     ) -> RunFile:
         """Begin a run in a folder that holds none; the folder is made when missing.
 
@@ -85,8 +90,9 @@ class RunFile:
             lock = take_lock(folder)
             try:
                 refuse_used(folder)  # again: another process may have been faster
-                parts = {"parts": Layout.of(space).parts}
-                _make(folder / "new.sqlite", {**meta, **parts}, columns)
+                layout = Layout.of(space)
+                packed = {} if starts is None else {"starts": b"".join(layout.pack(starts))}
+                _make(folder / "new.sqlite", {**meta, "parts": layout.parts}, columns, packed)
                 os.replace(folder / "new.sqlite", folder / FILE)
                 return RunFile(folder, open_writer(folder), lock)
             except BaseException:
@@ -132,12 +138,6 @@ class RunFile:
                 "INSERT INTO event (at, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text)
             )
 
-    def put(self, name: str, genomes: Genomes) -> None:
-        """Keep some genomes under a name, replacing what was there."""
-        with self._transaction() as connection:
-            blob = b"".join(self.layout.pack(genomes))
-            connection.execute("INSERT OR REPLACE INTO packed VALUES (?, ?)", (name, blob))
-
     def get(self, name: str) -> Genomes | None:
         """The genomes kept under a name, or None."""
         rows = self._read("SELECT value FROM packed WHERE name = ?", name)
@@ -150,6 +150,16 @@ class RunFile:
         )
         return self.layout.unpack(rows[0][0]) if rows else None
 
+    def generation(self, origin: str, number: int) -> GenerationRow | None:
+        """One recorded generation, or None."""
+        rows = self._read(
+            "SELECT number, started, seconds, evaluated, cached, hypervolume, complete "
+            "FROM generation WHERE origin = ? AND number = ?",
+            origin,
+            number,
+        )
+        return _generation(origin, rows[0]) if rows else None
+
     def generations(self, origin: str) -> list[GenerationRow]:
         """The recorded generations of a phase, in order."""
         rows = self._read(
@@ -157,7 +167,7 @@ class RunFile:
             "FROM generation WHERE origin = ? ORDER BY number",
             origin,
         )
-        return [GenerationRow(*row[:6], complete=bool(row[6]), origin=origin) for row in rows]
+        return [_generation(origin, row) for row in rows]
 
     def begin(self, origin: str, number: int, genomes: Genomes, plan: str) -> None:
         """Record what a generation asks for, before any of it is judged.
@@ -219,7 +229,7 @@ class RunFile:
         origin: str,
         number: int,
         *,
-        cached: int,
+        asked: int,
         hypervolume: float,
         seconds: float,
         violation: Mapping[int, float],
@@ -237,9 +247,9 @@ class RunFile:
                 [(0, k) for k in left] + [(1, k) for k in entered],
             )
             connection.execute(
-                "UPDATE generation SET seconds = seconds + ?, cached = ?, hypervolume = ?, "
+                "UPDATE generation SET seconds = seconds + ?, cached = ? - evaluated, hypervolume = ?, "
                 "complete = 1 WHERE origin = ? AND number = ?",
-                (seconds, cached, hypervolume, origin, number),
+                (seconds, asked, hypervolume, origin, number),
             )
 
     def judge(self, kind: str, ids: Sequence[int], names: Sequence[str], values: Array) -> None:
@@ -319,6 +329,10 @@ class RunFile:
                 raise
 
 
+def _generation(origin: str, row: Sequence[Any]) -> GenerationRow:
+    return GenerationRow(*row[:6], complete=bool(row[6]), origin=origin)
+
+
 def check_columns(names: Sequence[str]) -> None:
     """Raise unless the names can be columns of the run file, where case does not tell apart.
 
@@ -339,7 +353,9 @@ def check_columns(names: Sequence[str]) -> None:
         seen[low] = name
 
 
-def _make(file: Path, meta: Mapping[str, Any], columns: Sequence[Column]) -> None:
+def _make(
+    file: Path, meta: Mapping[str, Any], columns: Sequence[Column], packed: Mapping[str, bytes]
+) -> None:
     for leftover in (file, file.with_name(file.name + "-journal")):
         leftover.unlink(missing_ok=True)
     connection = sqlite3.connect(file, isolation_level=None)
@@ -348,6 +364,7 @@ def _make(file: Path, meta: Mapping[str, Any], columns: Sequence[Column]) -> Non
         migrate(connection)
         connection.execute("BEGIN")
         _put_meta(connection, meta)
+        connection.executemany("INSERT INTO packed VALUES (?, ?)", list(packed.items()))
         for slot, c in enumerate(columns):
             connection.execute(
                 "INSERT INTO objective VALUES (?, ?, ?, ?, ?, ?)",

@@ -3,7 +3,15 @@
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
         "prune/mixed": "problems.pruning.searches:Mixed",
+        "synthetic/dtlz1": ("problems.synthetic:DTLZ", {"number": 1}),
+        "synthetic/dtlz2": ("problems.synthetic:DTLZ", {"number": 2}),
+        "synthetic/knapsack": "problems.synthetic:Knapsack",
+        "synthetic/layers": "problems.synthetic:Layers",
         "synthetic/zdt1": ("problems.synthetic:ZDT", {"number": 1}),
+        "synthetic/zdt2": ("problems.synthetic:ZDT", {"number": 2}),
+        "synthetic/zdt3": ("problems.synthetic:ZDT", {"number": 3}),
+        "synthetic/zdt4": ("problems.synthetic:ZDT", {"number": 4}),
+        "synthetic/zdt6": ("problems.synthetic:ZDT", {"number": 6}),
     }
 }
 """Kind → id → ``module:attr``, or a pair of that and fixed settings."""

@@ -1,0 +1,120 @@
+"""The largest chunk that fits: a first guess from free memory, halved whenever memory runs out."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import DeviceError
+
+SHARE = 0.5
+"""Share of the free memory that the first guess may fill."""
+
+LARGEST = 4096
+"""Chunk of a problem that says nothing about its memory."""
+
+
+class Planner:
+    """How many candidates are judged at once.
+
+    Args:
+        chunk: First size, at least 1.
+        on_change: Called with the new size after each halving, before anything is retried.
+    """
+
+    def __init__(self, chunk: int, on_change: Callable[[int], None] | None = None) -> None:
+        self.chunk = max(1, int(chunk))
+        self._on_change = on_change
+
+    def halve(self, tried: int) -> bool:
+        """Use half of the size that failed from now on; False when it was a single candidate."""
+        if tried <= 1:
+            return False
+        self.chunk = max(1, min(self.chunk, tried) // 2)
+        if self._on_change:
+            self._on_change(self.chunk)
+        return True
+
+
+def first_chunk(setting: int | str, bytes_per_candidate: int | None, device: str) -> int:
+    """The configured chunk, or for ``"auto"`` what half of the free memory holds; at least 1."""
+    if isinstance(setting, int):
+        return setting
+    free = free_bytes(device)
+    if not bytes_per_candidate or bytes_per_candidate < 0 or free is None:
+        return LARGEST
+    return max(1, min(LARGEST, int(free * SHARE / bytes_per_candidate)))
+
+
+def free_bytes(device: str) -> int | None:
+    """Free memory of a device in bytes, or None when nobody tells."""
+    if device.startswith("cuda"):
+        torch = sys.modules.get("torch")
+        return int(torch.cuda.mem_get_info(device)[0]) if torch is not None else None
+    found = [n for n in (_available(), _group_left()) if n is not None]
+    return min(found) if found else None
+
+
+def pick_device(wanted: str) -> str:
+    """The device asked for; ``"auto"`` is the first GPU once the problem has loaded torch, else the CPU.
+
+    Raises:
+        DeviceError: The device asked for is not there.
+    """
+    torch = sys.modules.get("torch")
+    n_gpus = torch.cuda.device_count() if torch is not None and torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda:0" if n_gpus else "cpu"
+    if wanted == "cuda":
+        wanted = "cuda:0"
+    name, _, index = wanted.partition(":")
+    if name == "cpu" or (name == "cuda" and index.isdigit() and int(index) < n_gpus):
+        return wanted
+    if name == "mps" and torch is not None and torch.backends.mps.is_available():
+        return wanted
+    raise DeviceError(
+        f"there is no device {wanted!r}; found {n_gpus} GPUs", hint="use evaluator.device=cpu"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the host or a device ran out of memory; torch is never imported here."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
+
+
+def release() -> None:
+    """Give back what a failed attempt still holds, on the host and on GPUs in use."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _group_left() -> int | None:
+    """What the control group of this process still allows, on Linux."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        limit = int((root / "memory.max").read_text(encoding="ascii"))
+        return max(0, limit - int((root / "memory.current").read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None

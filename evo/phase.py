@@ -1,0 +1,200 @@
+"""One algorithm driven through the log: ask, record, judge what is missing, record, tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .algorithms import Algorithm
+from .archive import Box, Front
+from .errors import ObjectiveError, ReplayError
+from .evaluate import LocalEvaluator, first_rows
+from .genomes import Genomes
+from .problem import Array, Evaluation
+from .store import SEARCH, RunFile
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all phases of a run share.
+
+    Args:
+        file: The log.
+        evaluator: Judges; its cache holds everything recorded.
+        ids: Origin → exact bytes of a genome → id of the candidate.
+        anchors: Fitness of known references for the box, shape (k, m).
+        diagnose: What changed since the log was begun, for error messages.
+        box: Where hypervolumes are measured; fixed by the first generation.
+        scales: What violations are divided by, shape (c,); fixed by the first generation.
+    """
+
+    file: RunFile
+    evaluator: LocalEvaluator
+    ids: dict[str, dict[bytes, int]]
+    anchors: Array
+    diagnose: Callable[[], str]
+    box: Box | None = None
+    scales: Array | None = None
+
+    def settle(self, evaluation: Evaluation) -> None:
+        """Fix the box and the scales from the first generation, once.
+
+        Raises:
+            ObjectiveError: No candidate of it could be judged.
+        """
+        if self.box is not None and self.scales is not None:
+            return
+        if not evaluation.ok.any():
+            raise ObjectiveError(
+                f"every candidate of the first generation failed: {evaluation.reasons[0]}",
+                hint="correct the cause, then start a new run",
+            )
+        judges = self.evaluator.judges
+        self.box = Box.around(judges.fitness(evaluation.values[evaluation.ok]), self.anchors)
+        self.scales = judges.scales(evaluation.violations[evaluation.ok])
+        self.file.set_meta(box=self.box.to_json(), scales=self.scales.tolist())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One generation of a phase."""
+
+    number: int
+    genomes: Genomes
+    evaluation: Evaluation
+    hypervolume: float
+    evaluated: int
+    cached: int
+    seconds: float
+    replayed: bool
+
+
+@dataclass(slots=True)
+class Phase:
+    """The search or one baseline: an algorithm, its origin, and how far it is."""
+
+    desk: Desk
+    origin: str
+    algorithm: Algorithm
+    number: int = 0
+    front: Front = field(init=False)
+    evaluations: int = 0
+    _mark: float = 0.0
+    _seen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.front = Front(self.desk.evaluator.judges.n_searched)
+
+    def advance(self, room: int | None = None) -> Step | None:
+        """Replay or judge the next generation; None when nothing new is asked for.
+
+        Args:
+            room: Judge at most so many candidates; a generation cut short is the last one.
+
+        Raises:
+            ReplayError: The algorithm asks for other genomes than the log holds.
+            ObjectiveError: The first generation failed altogether.
+        """
+        self._mark = time.perf_counter()
+        asked = self.algorithm.ask()
+        stored = self.desk.file.asked(self.origin, self.number)
+        self._compare(asked, stored)
+        kept = asked if room is None else asked.take(slice(0, room))
+        if stored is not None and len(stored) > len(kept):
+            kept = stored
+        if len(kept) == 0:
+            return None
+        recorded = self.desk.file.generation(self.origin, self.number)
+        replayed = recorded is not None and recorded.complete and len(kept) == len(stored or ())
+        evaluation = self.desk.evaluator(kept) if replayed else self._judge(kept, stored)
+        step = self._close(kept, evaluation, replayed)
+        if len(kept) == len(asked):
+            self.algorithm.tell(asked, *self._told(step.evaluation))
+        self.number += 1
+        return step
+
+    def _compare(self, asked: Genomes, stored: Genomes | None) -> None:
+        if stored is None or asked.rows()[: len(stored)] == stored.rows():
+            return
+        raise ReplayError(
+            f"generation {self.number} of {self.origin} asks for other candidates than the "
+            f"{len(stored)} recorded ones; {self.desk.diagnose()}",
+            hint=f"evo resume {self.desk.file.folder} --warm-start begins a new run from the front",
+        )
+
+    def _judge(self, kept: Genomes, stored: Genomes | None) -> Evaluation:
+        """Record what is asked, then judge and record whatever the log lacks."""
+        desk = self.desk
+        if stored is None or len(stored) < len(kept):
+            plan = f"chunk {desk.evaluator.planner.chunk}"
+            desk.file.begin(self.origin, self.number, kept, plan)
+        self._copy(kept)
+        evaluation = desk.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
+        if self.origin == SEARCH and self.number == 0:
+            desk.settle(evaluation)
+        return evaluation
+
+    def _copy(self, kept: Genomes) -> None:
+        """Record what other phases have judged already as candidates of this one, too."""
+        known, mine = self.desk.evaluator.known, self.desk.ids[self.origin]
+        rows = kept.rows()
+        found = [r for r in dict.fromkeys(rows) if r in known and r not in mine]
+        if found:
+            index = np.array([rows.index(r) for r in found], dtype=np.intp)
+            evaluation = self.desk.evaluator(kept.take(index))
+            self._append(kept, index, evaluation, copied=True)
+
+    def _append(
+        self, kept: Genomes, index: NDArray[np.intp], evaluation: Evaluation, *, copied: bool
+    ) -> None:
+        some = kept.take(index)
+        ids = self.desk.file.append(
+            self.origin, self.number, index, some, evaluation,
+            seconds=self._lap(), copied=copied,
+        )  # fmt: skip
+        self.desk.ids[self.origin].update(zip(some.rows(), ids, strict=True))
+
+    def _close(self, kept: Genomes, evaluation: Evaluation, replayed: bool) -> Step:
+        """Take the generation into the front, and mark it complete unless it is already."""
+        file, box = self.desk.file, self.desk.box
+        assert box is not None
+        fitness, violation = self._told(evaluation)
+        ids = [self.desk.ids[self.origin][row] for row in kept.rows()]
+        new = [i for i in first_rows(ids) if ids[i] not in self._seen]
+        self._seen.update(ids)
+        feasible = evaluation.ok[new] & (violation[new] == 0)
+        entered, left = self.front.add([ids[i] for i in new], fitness[new], feasible)
+        if not replayed:
+            marked = (entered, left) if self.origin == SEARCH else ((), ())
+            file.complete(
+                self.origin, self.number, asked=len(kept), seconds=self._lap(),
+                hypervolume=box.hypervolume(self.front.fitness),
+                violation={ids[i]: float(violation[i]) for i in np.flatnonzero(evaluation.ok)},
+                entered=marked[0], left=marked[1],
+            )  # fmt: skip
+        row = file.generation(self.origin, self.number)
+        assert row is not None
+        assert row.hypervolume is not None
+        self.evaluations += row.evaluated
+        return Step(
+            self.number, kept, evaluation, row.hypervolume, row.evaluated, row.cached, row.seconds,
+            replayed,
+        )  # fmt: skip
+
+    def _told(self, evaluation: Evaluation) -> tuple[Array, Array]:
+        """Fitness (n, m), NaN where failed, and scaled total violation (n,)."""
+        fitness = self.desk.evaluator.judges.fitness(evaluation.values)
+        fitness[~evaluation.ok] = np.nan
+        assert self.desk.scales is not None
+        violation = (evaluation.violations / self.desk.scales).sum(axis=1)
+        violation[~evaluation.ok] = 0.0
+        return fitness, violation
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        lap, self._mark = now - self._mark, now
+        return lap
