@@ -16,7 +16,7 @@ from .view import SEARCH, RunView
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where fitness is normalised for the hypervolume: ideal maps to 0, nadir to 1, per objective."""
+    """Where fitness is normalised for the hypervolume: ideal maps to 0 and nadir to 1."""
 
     ideal: tuple[float, ...]
     nadir: tuple[float, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class Desk:
         diagnose: What changed since the log was begun, for error messages.
         box: Where hypervolumes are measured; fixed by the first generation.
         scales: What violations are divided by, shape (c,); fixed by the first generation.
+        measurements: What the problem measured once, as the log has it.
     """
 
     file: RunFile
@@ -39,6 +41,15 @@ class Desk:
     diagnose: Callable[[], str]
     box: Box | None = None
     scales: Array | None = None
+    measurements: dict[str, Any] = field(default_factory=dict)
+
+    def remember(self) -> None:
+        """Keep what the problem measured once and judges by from then on, before its results."""
+        tell: Any = getattr(self.evaluator.problem, "measurements", None)
+        found = dict(tell()) if tell else {}
+        if found != self.measurements:
+            self.file.set_meta(measurements=found)
+            self.measurements = found
 
     def settle(self, evaluation: Evaluation) -> None:
         """Fix the box and the scales from the first generation, once.
@@ -151,6 +162,7 @@ class Phase:
     def _append(
         self, kept: Genomes, index: NDArray[np.intp], evaluation: Evaluation, *, copied: bool
     ) -> None:
+        self.desk.remember()
         some = kept.take(index)
         ids = self.desk.file.append(
             self.origin, self.number, index, some, evaluation,

@@ -49,8 +49,8 @@ def source_commit() -> str | None:
 
 def fingerprints(problem: Problem) -> dict[str, str]:
     """Hashes of what the problem stands on, by name; empty when it tells none."""
-    tell = getattr(problem, "fingerprint", None)
-    return {str(k): str(v) for k, v in tell().items()} if callable(tell) else {}
+    tell: Any = getattr(problem, "fingerprint", None)
+    return {str(k): str(v) for k, v in tell().items()} if tell else {}
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -145,8 +145,8 @@ class Run:
         Args:
             folder: The run.
             more_generations: Extend the planned generations; limits reached already are lifted.
-            warm_start: Begin a new run beside the old one instead, from the recorded front, with the
-                configuration of its ``config.toml``; the old run stays as it is.
+            warm_start: Begin a new run beside the old one instead, from the recorded front, with
+                the configuration of its ``config.toml``; the old run stays as it is.
             command: The command line, for the record.
 
         Raises:
@@ -329,6 +329,7 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
         diagnose=lambda: what_changed(meta, run.problem),
         box=Box.from_json(meta["box"]) if "box" in meta else None,
         scales=np.array(meta["scales"], dtype=np.float64) if "scales" in meta else None,
+        measurements=dict(meta.get("measurements", {})),
     )
 
 
@@ -338,6 +339,8 @@ def _reopen(file: RunFile, more_generations: int | None) -> Run:
     problem = build_problem(config)
     judges = Judges.of(problem, config)
     check_recorded(file, meta, config, problem, judges)
+    if "measurements" in meta and hasattr(problem, "restore"):
+        problem.restore(meta["measurements"])  # type: ignore[attr-defined]
     device = pick_device(config.evaluator.device)
     algorithm = build_algorithm(config, problem.space, judges, file.get("starts"))
     if more_generations is not None:
@@ -361,10 +364,7 @@ def _warm_start(folder: Path, generations: int | None, command: Sequence[str] | 
     config = load_config(given) if given.exists() else RunConfig.from_mapping(view.meta["config"])
     if generations is not None:
         config = config.override("stop.generations", generations)
-    path = next(
-        p
-        for k in range(2, 10_000)
-        if not (p := folder.with_name(f"{folder.name}-warm{k - 1}")).exists()
-    )
+    beside = (folder.with_name(f"{folder.name}-warm{k}") for k in range(1, 10_000))
+    path = next(path for path in beside if not path.exists())
     starts = view.candidates.genomes.take(rows)
     return Run.create(config, path, starts=starts, command=command, origin=str(folder))

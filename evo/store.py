@@ -247,8 +247,8 @@ class RunFile:
                 [(0, k) for k in left] + [(1, k) for k in entered],
             )
             connection.execute(
-                "UPDATE generation SET seconds = seconds + ?, cached = ? - evaluated, hypervolume = ?, "
-                "complete = 1 WHERE origin = ? AND number = ?",
+                "UPDATE generation SET seconds = seconds + ?, cached = ? - evaluated, "
+                "hypervolume = ?, complete = 1 WHERE origin = ? AND number = ?",
                 (seconds, asked, hypervolume, origin, number),
             )
 

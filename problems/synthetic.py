@@ -1,10 +1,10 @@
 """Problems whose fronts are known or exactly computable: ZDT, DTLZ, a knapsack, layers to thin out.
 
-Sources: Zitzler, Deb and Thiele, *Comparison of multiobjective evolutionary algorithms*, 2000 (ZDT);
-Deb, Thiele, Laumanns and Zitzler, *Scalable test problems for evolutionary multiobjective
+Sources: Zitzler, Deb and Thiele, *Comparison of multiobjective evolutionary algorithms*, 2000
+(ZDT); Deb, Thiele, Laumanns and Zitzler, *Scalable test problems for evolutionary multiobjective
 optimization*, 2005 (DTLZ); Zitzler and Thiele, *Multiobjective evolutionary algorithms*, 1999
-(knapsack); Nemhauser and Ullmann, *Discrete dynamic programming and capital allocation*, 1969 (exact
-fronts of additive problems).
+(knapsack); Nemhauser and Ullmann, *Discrete dynamic programming and capital allocation*, 1969
+(exact fronts of additive problems).
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def _removed(last: int, batch: LayerBatch) -> NDArray[np.intp]:
 
 
 def _efficient(states: NDArray[Any], signs: NDArray[Any]) -> NDArray[Any]:
-    """Distinct rows that no other row beats, sorted, when each column times its sign is minimised."""
+    """Distinct rows that no other beats, sorted, when each column times its sign is minimised."""
     costs = np.unique(states * signs, axis=0)  # ascending, so that only earlier rows dominate
     if costs.shape[1] == 2:
         best = np.minimum.accumulate(costs[:, 1])

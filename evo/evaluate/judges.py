@@ -97,7 +97,7 @@ class Judges:
     def scales(self, violations: Array) -> Array:
         """What each violation is divided by before summing, shape (c,).
 
-        The size of the limit; where that is 0, the largest finite violation of the candidates given; else 1.
+        The size of the limit; where that is 0, the largest finite violation given; else 1.
 
         Args:
             violations: Those of the first generation, shape (n, c).

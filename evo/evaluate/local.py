@@ -1,4 +1,4 @@
-"""Judging in this process: known genomes from the cache, new ones in chunks, culprits one by one."""
+"""Judging in this process: known genomes from the cache, new ones in chunks, culprits alone."""
 
 from __future__ import annotations
 
@@ -105,9 +105,8 @@ class LocalEvaluator:
                 return None
             _raise_systemic(error)
             values, violations, reasons = self._one_by_one(genomes, index, error)
-        reasons = [
-            r or self._unusable(v, c) for r, v, c in zip(reasons, values, violations, strict=True)
-        ]
+        judged = zip(reasons, values, violations, strict=True)
+        reasons = [reason or self._unusable(v, c) for reason, v, c in judged]
         share = (time.perf_counter() - begun) / len(index)
         ok = np.array([not r for r in reasons], dtype=np.bool_)
         return Evaluation(values, violations, ok, np.full(len(index), share), tuple(reasons))
@@ -142,11 +141,9 @@ class LocalEvaluator:
 
     def _unusable(self, values: Array, violations: Array) -> str:
         """Why a candidate whose judges all answered still fails, or nothing."""
-        for objective, value in zip(self.judges.objectives, values, strict=True):
-            if (
-                not np.isfinite(value)
-                and objective in self.judges.objectives[: self.judges.n_searched]
-            ):
+        searched = self.judges.objectives[: self.judges.n_searched]
+        for objective, value in zip(searched, values, strict=False):  # metrics may be anything
+            if not np.isfinite(value):
                 return f"objective {objective.name!r} returned {value}"
         if not np.isfinite(violations).all():
             return f"a constraint has the value {violations[~np.isfinite(violations)][0]}"

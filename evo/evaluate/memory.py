@@ -59,7 +59,7 @@ def free_bytes(device: str) -> int | None:
 
 
 def pick_device(wanted: str) -> str:
-    """The device asked for; ``"auto"`` is the first GPU once the problem has loaded torch, else the CPU.
+    """The device asked for; ``"auto"`` is the first GPU if the problem uses torch, else the CPU.
 
     Raises:
         DeviceError: The device asked for is not there.
