@@ -297,9 +297,9 @@ def test_python_topics_are_prose_without_repeats():
 
 def test_topics_file_is_parsed_and_never_run(tmp_path):
     prose = "This is a sentence that has more than eight words in it."
-    code = (
-        f"topics = {{'b': '''Title\\n*****\\n\\n* {prose}\\n\\n   {table}\\n''', 'a': {prose!r}}}\n"
-    )
+    listing = "y = f(x[0], 1) + 2**3 - {4: 5} | 6 == 7 != 8."
+    topic = f"Title\n*****\n\n* {prose}\n\n   {listing}\n"
+    code = f"topics = {{'b': {topic!r}, 'a': {prose!r}}}\n"
     path = _write(tmp_path, "topics.py", f"raise SystemExit\n{code}")
 
     assert python_topics(path) == [prose]
