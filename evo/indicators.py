@@ -35,22 +35,17 @@ def nondominated(fitness: ArrayLike, violation: ArrayLike | None = None) -> NDAr
     """
     values = _matrix(fitness)
     candidates = np.ones(len(values), dtype=bool)
-    if violation is not None:
-        penalty = np.asarray(violation, dtype=np.float64)
-        if penalty.shape != (len(values),):
-            raise ShapeError(f"violation needs shape (n,) = ({len(values)},), got {penalty.shape}")
-        if np.isnan(penalty).any():
-            raise ObjectiveError("violation must not be NaN")
-        if len(values):
-            candidates = penalty <= max(0.0, penalty.min())
+    if violation is not None and len(values):
+        penalty = _penalty(violation, len(values))
+        candidates = penalty <= max(0.0, penalty.min())
+        if penalty.min() > 0:
+            return candidates
     if not candidates.any():
         return candidates
     import moocore
 
     mask = np.zeros(len(values), dtype=bool)
     mask[candidates] = moocore.is_nondominated(values[candidates], keep_weakly=True)
-    if violation is not None and penalty[candidates].min(initial=0.0) > 0:
-        return candidates
     return mask
 
 
@@ -115,7 +110,7 @@ def hypervolume(fitness: ArrayLike, reference: ArrayLike) -> float:
 
 
 def unit_hypervolume(fitness: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> float:
-    """Hypervolume by the convention for runs, in [0, 1]; rows better than ideal are clipped to it."""
+    """Hypervolume by the convention for runs, in [0, 1]; rows beyond the ideal are clipped."""
     scaled = np.maximum(normalise(fitness, ideal, nadir), 0.0)
     return hypervolume(scaled, REFERENCE) / REFERENCE ** scaled.shape[1]
 
@@ -183,6 +178,15 @@ def _matrix(fitness: ArrayLike) -> Array:
             "fitness must not be NaN", hint="drop failed candidates before judging a front"
         )
     return np.ascontiguousarray(values)
+
+
+def _penalty(violation: ArrayLike, n: int) -> Array:
+    penalty = np.asarray(violation, dtype=np.float64)
+    if penalty.shape != (n,):
+        raise ShapeError(f"violation needs shape (n,) = ({n},), got {penalty.shape}")
+    if np.isnan(penalty).any():
+        raise ObjectiveError("violation must not be NaN")
+    return penalty
 
 
 def _pair(fitness: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:

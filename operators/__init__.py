@@ -69,6 +69,7 @@ CATALOGUE: dict[str, str] = {
     "differential": "operators.real:Differential",
     "subset-union": "operators.subset:SubsetUnion",
     "level-step": "operators.discrete:LevelStep",
+    "level-swap": "operators.discrete:LevelSwap",
     "reset": "operators.discrete:Reset",
     "bit-flip": "operators.discrete:Reset",
     "swap": "operators.discrete:Swap",

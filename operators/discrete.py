@@ -99,6 +99,38 @@ class LevelStep:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelSwap:
+    """EvoPress's move: one gene a level up and another a level down, min(U1, U2) times.
+
+    U1 and U2 are uniform on 1 to ``most`` (Sieberling et al. 2025). The original never changes the
+    sum of levels, because its cost is fixed; here a move is, now and then, only its upper or lower
+    half, so that cost can be an objective. Unordered genes take any other value instead of a step.
+
+    Args:
+        most: Largest number of moves per row.
+        half: Probability that a move is only a half.
+    """
+
+    most: int = 3
+    half: float = 0.5
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
+        """Changed rows, shape (n, d), dtype of the input; a row can come back as it was."""
+        low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
+        out = genomes.astype(np.int64)
+        times = rng.integers(1, self.most + 1, (2, len(out))).min(axis=0)
+        for move in range(self.most):
+            mode = rng.random(len(out))
+            up = (mode >= self.half / 2) & (times > move)
+            down = ((mode < self.half / 2) | (mode >= self.half)) & (times > move)
+            raised = _shift(out, up, 1, out < high, bounds, rng)
+            free = (out > low) & (raised == out)  # never undo the other half
+            out = raised + _shift(out, down, -1, free, bounds, rng) - out
+        return out.astype(genomes.dtype)
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Genes are redrawn among their other values; on a mask this flips bits.
 
@@ -158,6 +190,25 @@ def pick_genes(
     empty = np.flatnonzero(~chosen.any(axis=1))
     chosen[empty, forced[empty]] = True
     return chosen
+
+
+def _shift(
+    values: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    step: int,
+    free: NDArray[np.bool_],
+    bounds: Bounds,
+    rng: RNG,
+) -> NDArray[np.int64]:
+    """A copy in which one random free gene of the given rows moved by ``step``."""
+    gene = np.where(free, rng.random(values.shape), -1.0).argmax(axis=1)  # (n,)
+    low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
+    other = _other(values, low, high, rng)
+    moved = np.where(bounds.ordered, values + step, other)
+    acting = np.flatnonzero(rows & free.any(axis=1))
+    out = values.copy()
+    out[acting, gene[acting]] = moved[acting, gene[acting]]
+    return out
 
 
 def _exchange(

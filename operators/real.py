@@ -80,8 +80,7 @@ class Blend:
 
 @dataclass(frozen=True, slots=True)
 class Differential:
-    """Each parent moves along the difference of another pair of the batch (after Storn and Price
-    1997).
+    """Each parent moves along the difference of another pair (after Storn and Price 1997).
 
     The other pair is drawn by a random permutation of the batch; with one pair it is the pair
     itself.

@@ -25,7 +25,21 @@ from ..space import SearchSpace
 
 CATALOGUE: dict[str, str] = {
     "nsga2": "evo.algorithms.pymoo:nsga2",
+    "nsga3": "evo.algorithms.pymoo:nsga3",
+    "unsga3": "evo.algorithms.pymoo:unsga3",
+    "age-moea": "evo.algorithms.pymoo:age_moea",
+    "age-moea2": "evo.algorithms.pymoo:age_moea2",
+    "sms-emoa": "evo.algorithms.pymoo:sms_emoa",
+    "moead": "evo.algorithms.pymoo:moead",
+    "rvea": "evo.algorithms.pymoo:rvea",
+    "spea2": "evo.algorithms.pymoo:spea2",
+    "ctaea": "evo.algorithms.pymoo:ctaea",
+    "deap-nsga2": "evo.algorithms.deap:nsga2",
+    "deap-nsga3": "evo.algorithms.deap:nsga3",
+    "deap-spea2": "evo.algorithms.deap:spea2",
     "random": "evo.algorithms.baselines:RandomSearch",
+    "greedy": "evo.algorithms.greedy:Greedy",
+    "evopress": "evo.algorithms.evopress:EvoPress",
 }
 """Algorithm id → ``module:attr`` of its factory; strings only."""
 

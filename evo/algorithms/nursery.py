@@ -75,7 +75,7 @@ class Variation:
         )
 
     def sample(self, n: int, rng: RNG) -> Genomes:
-        """n legal genomes from nothing; repeats are possible."""
+        """Legal genomes from nothing, n of them; repeats are possible."""
         return self._legal({p.name: self._sample(p, n, rng) for p in self.space.parts})
 
     def children(self, first: Genomes, second: Genomes, rng: RNG) -> Genomes:
@@ -93,7 +93,7 @@ class Variation:
         return self.mutate(self._legal(mixed), rng)
 
     def mutate(self, genomes: Genomes, rng: RNG) -> Genomes:
-        """Legal mutants, one per row; of k parts each changes with probability 1/k, at least one."""
+        """Legal mutants, one per row; each of k parts changes with chance 1/k, at least one."""
         n, k = len(genomes), len(self.space.parts)
         chosen = rng.random((n, k)) < 1.0 / k
         forced = rng.integers(0, k, n)
@@ -130,11 +130,13 @@ class Nursery:
         self._starts = starts
         self._seen: set[bytes] = set()
 
-    def initial(self, n: int) -> Genomes:
-        """Warm starts first, then samples; at most n rows, all different."""
+    def initial(self, n: int, otherwise: Genomes | None = None) -> Genomes:
+        """Warm starts first, then ``otherwise``, then samples; at most n rows, all different."""
         found: list[Genomes] = []
-        if self._starts is not None and len(self._starts):
-            found.append(self.fresh(self.space.repair(self._starts), n))
+        for given in (self._starts, otherwise):
+            if given is not None and len(given):
+                room = n - sum(map(len, found))
+                found.append(self.fresh(self.space.repair(given), room))
         self._fill(found, n, self.sample)
         return self._join(found)
 
@@ -159,7 +161,7 @@ class Nursery:
         return self.variation.mutate(genomes, self.rng)
 
     def sample(self, n: int) -> Genomes:
-        """n legal genomes from nothing; repeats are possible."""
+        """Legal genomes from nothing, n of them; repeats are possible."""
         return self.variation.sample(n, self.rng)
 
     def fresh(self, genomes: Genomes, limit: int | None = None) -> Genomes:

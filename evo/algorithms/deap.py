@@ -1,0 +1,155 @@
+"""DEAP's selectors for NSGA-II, NSGA-III and SPEA2 behind our face.
+
+DEAP draws from Python's and NumPy's global generators. Each selection runs with both seeded from
+the run's seed, and puts their states back afterwards. Mating is ours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from deap import base, tools
+
+from ..genomes import Genomes
+from ..problem import Array
+from ..streams import derive, stream
+from . import Population, Settings, read_extra
+from .directions import directions
+from .guard import feasible_ranks
+from .nursery import Nursery
+from .survival import Rows, crowding
+
+Selector = Callable[[list[Any], int], list[Any]]
+
+
+def nsga2(
+    nursery: Nursery, *, n_objectives: int, constrained: bool, settings: Settings
+) -> DeapSearch:
+    """NSGA-II by DEAP's selector."""
+    read_extra(settings, "deap-nsga2", {})
+    sort = _sorting(n_objectives)
+    return DeapSearch(
+        nursery, lambda rows, k: tools.selNSGA2(rows, k, nd=sort), n_objectives, settings
+    )
+
+
+def nsga3(
+    nursery: Nursery, *, n_objectives: int, constrained: bool, settings: Settings
+) -> DeapSearch:
+    """NSGA-III by DEAP's selector, with memory of ideal and extreme points."""
+    read_extra(settings, "deap-nsga3", {})
+    rays = directions(n_objectives, settings.population)
+    selector = tools.selNSGA3WithMemory(rays, nd=_sorting(n_objectives))
+    return DeapSearch(nursery, selector, n_objectives, settings)
+
+
+def spea2(
+    nursery: Nursery, *, n_objectives: int, constrained: bool, settings: Settings
+) -> DeapSearch:
+    """SPEA2 by DEAP's selector; its loops are Python, so keep populations to a few hundred."""
+    read_extra(settings, "deap-spea2", {})
+    return DeapSearch(nursery, tools.selSPEA2, n_objectives, settings)
+
+
+class DeapSearch:
+    """A generational search whose survivors a DEAP selector chooses.
+
+    Feasible candidates come first; DEAP sees only them, scaled by the box of the first generation.
+
+    Args:
+        nursery: Where genomes come from.
+        selector: ``selector(individuals, k) -> individuals``.
+        n_objectives: Number of objectives m.
+        settings: Population size and seed.
+    """
+
+    def __init__(
+        self, nursery: Nursery, selector: Selector, n_objectives: int, settings: Settings
+    ) -> None:
+        self._nursery, self._selector, self._settings = nursery, selector, settings
+        self._rng = stream(settings.seed, "tournament")
+        self._judged = type("Judged", (base.Fitness,), {"weights": (-1.0,) * n_objectives})
+        self._scale: tuple[Array, Array] | None = None
+        self._generation = 0
+        nobody = np.zeros(0)
+        self.population = Population(
+            nursery.nothing(), np.zeros((0, n_objectives)), nobody, nobody.astype(np.intp)
+        )
+
+    def ask(self) -> Genomes:
+        """The initial population, then children of tournament winners."""
+        if self._generation == 0:
+            return self._nursery.initial(self._settings.population)
+        return self._nursery.offspring(self._settings.population, self._breed)
+
+    def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
+        """Merge with the parents and let DEAP choose."""
+        old = self.population
+        genomes = Genomes.concat(old.genomes, genomes)
+        fitness = np.concatenate([old.fitness, fitness])
+        violation = np.concatenate([old.violation, violation])
+        rows = self._survivors(fitness, violation)
+        fitness, violation = fitness[rows], violation[rows]
+        rank = feasible_ranks(fitness, violation)
+        self.population = Population(genomes.take(rows), fitness, violation, rank)
+        self._generation += 1
+
+    def _survivors(self, fitness: Array, violation: Array) -> Rows:
+        k = self._settings.population
+        feasible, others = np.flatnonzero(violation <= 0), np.flatnonzero(violation > 0)
+        others = others[np.argsort(violation[others], kind="stable")]
+        if len(feasible) > k:
+            chosen = self._select(fitness[feasible], k)
+            feasible = feasible[chosen]
+        return np.concatenate([feasible, others])[:k]
+
+    def _select(self, fitness: Array, k: int) -> Rows:
+        if self._scale is None:
+            extent = fitness.max(axis=0) - fitness.min(axis=0)
+            self._scale = fitness.min(axis=0), np.where(extent > 0, extent, 1.0)
+        low, extent = self._scale
+        rows = [_Row(i, self._judged(tuple(v))) for i, v in enumerate((fitness - low) / extent)]
+        seed = derive(self._settings.seed, "deap", self._generation)
+        with global_random(seed), np.errstate(divide="ignore", invalid="ignore"):
+            return np.array([row.number for row in self._selector(rows, k)], dtype=np.intp)
+
+    def _breed(self, missing: int) -> Genomes:
+        people = self.population
+        lonely = crowding(people.fitness)
+        draws = self._rng.integers(0, len(people), (2, (missing + 1) // 2, 2))  # (2, k, 2)
+        coin = self._rng.random(draws.shape[:2]) < 0.5
+        a, b = draws[..., 0], draws[..., 1]
+        rank = people.rank
+        tied = (rank[a] == rank[b]) & (lonely[a] == lonely[b])
+        wins = (rank[a] < rank[b]) | ((rank[a] == rank[b]) & (lonely[a] > lonely[b]))
+        first, second = np.where(wins | (tied & coin), a, b)
+        return self._nursery.pairs(people.genomes.take(first), people.genomes.take(second))
+
+
+class _Row:
+    """What DEAP calls an individual: a number and a fitness."""
+
+    def __init__(self, number: int, fitness: Any) -> None:
+        self.number, self.fitness = number, fitness
+
+
+@contextmanager
+def global_random(seed: int) -> Iterator[None]:
+    """Seed Python's and NumPy's global generators inside, restore both on the way out."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - DEAP's, not ours
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _sorting(m: int) -> str:
+    """DEAP's fast sorting needs two objectives."""
+    return "log" if m > 1 else "standard"
