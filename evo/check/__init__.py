@@ -1,0 +1,12 @@
+"""Conformance anyone can run: problems, objectives, operators and algorithms, tried."""
+
+from __future__ import annotations
+
+from .algorithms import check_algorithm
+from .findings import Finding, failed
+from .operators import check_operator
+from .problems import check_objective, check_problem
+
+__all__ = [
+    "Finding", "check_algorithm", "check_objective", "check_operator", "check_problem", "failed",
+]  # fmt: skip
