@@ -1,4 +1,4 @@
-"""Measured latency: per site and variant on the current device, added up, and confirmed on whole pruned models."""
+"""Measured latency: per site and variant, added up, and confirmed on whole pruned models."""
 
 from __future__ import annotations
 
@@ -63,11 +63,13 @@ def clock(
 def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
     """Milliseconds of every variant at every site on one micro-batch, and of everything else.
 
-    Sites of one shape are measured once. A site's time is that of its block with everything else in it removed, minus that
-    of the block with nothing in it. Unstructured sparsity runs at dense speed.
+    Sites of one shape are measured once. A site's time is that of its block with everything else in
+    it removed, minus that of the block with nothing in it. Unstructured sparsity runs at dense
+    speed.
 
     Returns:
-        JSON: ``base`` (ms of embeddings, head and norms, so that the dense sum is the dense model's time) and
+        JSON: ``base`` (ms of embeddings, head and norms, so that the dense sum is the dense model's
+            time) and
         ``sites``, one list of ms per site.
     """
     pretrained, table = sweep.pretrained, sweep.table

@@ -107,7 +107,7 @@ class Data:
         return self._pairs.get(split)
 
     def uniform(self, sequences: int, length: int) -> Batch:
-        """A micro-batch of exactly that many sequences of exactly that many tokens, made of the search text."""
+        """A micro-batch of that many sequences of that many tokens, made of the search text."""
         ids = torch.cat(
             [
                 b.ids[b.mask.bool()] if b.mask is not None else b.ids.reshape(-1)

@@ -1,8 +1,8 @@
-"""How transformer blocks are laid out, and how to cut one down: removed submodules, fewer heads, fewer neurons.
+"""How transformer blocks are laid out, and how to cut one down to fewer heads and neurons.
 
-This file stands alone (torch and transformers only): exported models carry a copy of it, so that the code that judged a
-pruned block is the code that rebuilds it. A layout is recognised by the linear layers a block has, never by the
-name of the model.
+This file stands alone (torch and transformers only): exported models carry a copy of it, so that
+the code that judged a pruned block is the code that rebuilds it. A layout is recognised by the
+linear layers a block has, never by the name of the model.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ class Layout:
 
     Args:
         name: Short name, for messages.
-        shared: Module whose output depends on the attention's choice only; its result may be reused.
+        shared: Module whose output depends on the attention's choice only; its result may be
+            reused.
         attention: Module with the attention's forward and head counts.
-        queries: Linear layers cut along their rows with the heads: (query, key, value), or one fused layer.
+        queries: Linear layers cut along their rows with the heads: (query, key, value), or one
+            fused layer.
         output: Linear layer cut along its columns with the heads.
-        ups: Linear layers cut along their rows with the neurons: (gate, up), (up,), or one fused layer.
+        ups: Linear layers cut along their rows with the neurons: (gate, up), (up,), or one fused
+            layer.
         down: Linear layer cut along its columns with the neurons.
-        feed_forward: Module that is the feed-forward, or None when its layers sit in the block itself.
+        feed_forward: Module that is the feed-forward, or None when its layers sit in the block
+            itself.
         attention_norms: Norms that serve the attention only and vanish with it.
         feed_forward_norms: Norms that serve the feed-forward only and vanish with it.
-        fused: How a fused query-key-value layer orders its rows: all queries, keys, values, or head by head.
+        fused: How a fused query-key-value layer orders its rows: all queries, keys, values, or head
+            by head.
         gated_in_one: Whether the single up layer stacks gate and up.
     """
 
@@ -243,7 +248,8 @@ def count_heads(block: nn.Module, layout: Layout, config: object) -> Heads:
     size = width // query
     if size * query != width or rows != (query + 2 * groups) * size:
         raise ValueError(
-            f"{query} heads on {groups} key/value heads do not fit layers of {rows} and {width} features"
+            f"{query} heads on {groups} key/value heads do not fit layers of {rows} and {width} "
+            "features"
         )
     return Heads(query, groups, size)
 
@@ -342,7 +348,7 @@ def without_attention(block: nn.Module, layout: Layout) -> dict[str, nn.Module]:
 
 
 def without_feed_forward(block: nn.Module, layout: Layout) -> dict[str, nn.Module]:
-    """Replacements that take the feed-forward, and the norms that serve it alone, out of the block."""
+    """Replacements that take the feed-forward, and its own norms, out of the block."""
     paths = [layout.feed_forward] if layout.feed_forward else [*layout.ups, layout.down]
     gone: dict[str, nn.Module] = {path: Zero() for path in paths}
     return gone | {norm: nn.Identity() for norm in layout.feed_forward_norms}

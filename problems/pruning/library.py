@@ -1,7 +1,8 @@
-"""The variant library: what calibration text says about a model, kept on disk as safetensors under a fingerprint.
+"""The variant library: what calibration text says about a model, kept on disk as safetensors.
 
-It holds the norm of every input of every linear layer, the order of neurons and key/value groups from the most to the least
-important, and per scorer one byte per weight that says from which sparsity level on the weight is gone.
+It holds the norm of every input of every linear layer, the order of neurons and key/value groups
+from the most to the least important, and per scorer one byte per weight that says from which
+sparsity level on the weight is gone.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Library:
     """Orders, norms and sparsity codes of one model under one calibration text.
 
     Args:
-        tensors: ``norm.<block>.<path>`` (d_in,), ``neurons.<block>`` (h,), ``groups.<block>`` (KV,), and after
-            :meth:`codes` ``code.<scorer>.<block>.<path>``.
+        tensors: ``norm.<block>.<path>`` (d_in,), ``neurons.<block>`` (h,), ``groups.<block>``
+            (KV,), and after :meth:`codes` ``code.<scorer>.<block>.<path>``.
         sparsities: Scorer → ascending levels its codes refer to.
     """
 
@@ -41,7 +42,7 @@ class Library:
     sparsities: dict[str, list[float]] = field(default_factory=dict)
 
     def norms(self, block: Block, path: str) -> torch.Tensor:
-        """Root of the summed squares of each input of a linear layer over the calibration tokens, (d_in,)."""
+        """Norm of each input of a linear layer over the calibration tokens, (d_in,)."""
         return self.tensors[f"norm.{block.index}.{path}"]
 
     def neurons(self, block: Block) -> torch.Tensor:
@@ -77,8 +78,9 @@ def build(
         pretrained: The dense model; not modified.
         calibration: Micro-batches with ``ids`` (B, T) and ``mask`` (B, T) or None.
         calibration_id: Fingerprint of the calibration text.
-        order: ``output`` ranks neurons and groups by the size of their contribution to the residual sum, ``activation``
-            by the mean over sequences of the norm of their activation (2SSP, arXiv 2501.17771, stage 1).
+        order: ``output`` ranks neurons and groups by the size of their contribution to the residual
+            sum, ``activation`` by the mean over sequences of the norm of their activation (2SSP,
+            arXiv 2501.17771, stage 1).
         sparsities: Scorer → ascending sparsity levels.
         cache: Folder to keep it in, or None.
     """
@@ -179,7 +181,7 @@ def _group_scores(block: Block, sums: _Sums, order: str) -> torch.Tensor:
 def _listening(
     pretrained: Pretrained, batch: Any, sums: dict[tuple[int, str], _Sums]
 ) -> Iterator[None]:
-    """Hooks on every linear layer of every block while one calibration batch passes; removed afterwards."""
+    """Hooks on every linear layer of every block while one calibration batch passes."""
     handles = []
     for block in pretrained.blocks:
         layout = block.layout

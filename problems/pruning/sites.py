@@ -1,7 +1,8 @@
 """Sites and variants: the places where a choice is made, the choices, and what each one costs.
 
-A *site* is an attention, a feed-forward, a whole block or a single linear layer. It has an ordered list of *variants*,
-dense first, then from the largest to the smallest. A genome holds one integer per site, sites in order of depth.
+A *site* is an attention, a feed-forward, a whole block or a single linear layer. It has an ordered
+list of *variants*, dense first, then from the largest to the smallest. A genome holds one integer
+per site, sites in order of depth.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Cost:
     Args:
         params: Parameters that remain (non-zero ones under unstructured sparsity).
         macs: Multiply-accumulates per token at the evaluated sequence length; zeros count as saved.
-        weight_bytes: Bytes of the weights when stored compactly (values and a bitmap under sparsity).
+        weight_bytes: Bytes of the weights when stored compactly (values and a bitmap under
+            sparsity).
         kv_bytes: Bytes of keys and values kept per token of context.
     """
 
@@ -48,9 +50,11 @@ class Variant:
         name: Unique at its site, e.g. ``width-0.5``.
         kind: The family of choices it belongs to, e.g. ``width``.
         cost: What it costs.
-        build: Makes the modules that replace the dense ones, by path inside the block; shares what it can.
-        shape: What an exported model must know to rebuild the empty modules: ``skip``, ``intermediate_size``,
-            ``num_attention_heads``, ``num_key_value_heads``; empty when shapes stay dense.
+        build: Makes the modules that replace the dense ones, by path inside the block; shares what
+            it can.
+        shape: What an exported model must know to rebuild the empty modules: ``skip``,
+            ``intermediate_size``, ``num_attention_heads``, ``num_key_value_heads``; empty when
+            shapes stay dense.
         sparsity: Share of the site's prunable weights that are zero, 0 for structured choices.
     """
 
@@ -73,7 +77,8 @@ class Place:
         own: Number of parameters that vanish with it.
         part: ``attention`` or ``feed_forward`` for parts of a block, ``both`` for a whole block.
         itemsize: Bytes of one weight.
-        tokens: Mean number of positions a query attends to, for the attention's multiply-accumulates.
+        tokens: Mean number of positions a query attends to, for the attention's
+            multiply-accumulates.
         caches: Whether the model keeps keys and values (decoders do).
     """
 
@@ -112,7 +117,7 @@ class Place:
         zeros: int = 0,
         groups: int | None = None,
     ) -> Cost:
-        """Cost when the linear layers have the given shapes and ``zeros`` of their weights are zero.
+        """Cost when the linear layers have the given shapes and some of their weights are zero.
 
         Args:
             shapes: New (d_out, d_in) of the layers that are cut; the others stay dense.
@@ -166,7 +171,7 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class SiteTable:
-    """All sites of a model in order of depth, with their costs as arrays padded to the longest list of variants.
+    """All sites of a model in order of depth, and their costs as arrays.
 
     Args:
         sites: The sites; S of them.
@@ -240,7 +245,7 @@ def shape_of(layer: nn.Module) -> tuple[int, int]:
 
 
 def _own(block: Block, kind: SiteKind, linear: str | None) -> int:
-    """Parameters that vanish when the place is emptied; each parameter belongs to one place at most."""
+    """Parameters that vanish when the place is emptied; no parameter belongs to two places."""
     layout, module = block.layout, block.module
     if kind == "block":
         roots = [""]
@@ -273,16 +278,15 @@ def places(
     found = []
     for block in blocks:
         attention, ffn = block.layout.attention_linears, block.layout.feed_forward_linears
-        wanted: list[tuple[SiteKind, tuple[str, ...], str]]
+        wanted: list[tuple[SiteKind, tuple[str, ...], str]] = []
         if granularity == "submodule":
-            wanted = [
-                ("attention", attention, "attention"), ("feed_forward", ffn, "feed_forward")
-            ]  # fmt: skip
+            wanted.append(("attention", attention, "attention"))
+            wanted.append(("feed_forward", ffn, "feed_forward"))
         elif granularity == "block":
-            wanted = [("block", (*attention, *ffn), "both")]
+            wanted.append(("block", (*attention, *ffn), "both"))
         elif granularity == "linear":
-            wanted = [("linear", (p,), "attention") for p in attention]
-            wanted += [("linear", (p,), "feed_forward") for p in ffn]
+            wanted.extend(("linear", (p,), "attention") for p in attention)
+            wanted.extend(("linear", (p,), "feed_forward") for p in ffn)
         else:
             raise ConfigError(
                 f"sites must be 'submodule', 'block' or 'linear', got {granularity!r}"

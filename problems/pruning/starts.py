@@ -15,12 +15,12 @@ RUNGS = 16
 
 
 def shares(table: SiteTable) -> NDArray[np.float64]:
-    """Share of each site's dense parameters that a variant keeps, (S, V); NaN where there is no variant."""
+    """Share of a site's dense parameters that each variant keeps, (S, V); NaN where none is."""
     return table.params / table.params[:, :1]
 
 
 def ladder(table: SiteTable, rungs: int = RUNGS) -> NDArray[np.int16]:
-    """Genomes whose sites all keep about the same share, from dense to smallest, without repeats; (≤ rungs, S)."""
+    """Genomes whose sites all keep about one share, dense first, without repeats; (≤ rungs, S)."""
     kept = shares(table)
     targets = np.linspace(1.0, 0.0, rungs)
     rows = np.array([np.nanargmin(np.abs(kept - t), axis=1) for t in targets], dtype=np.int16)

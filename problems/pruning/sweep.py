@@ -1,12 +1,13 @@
 """Judge n candidates in one pass over the blocks of the unmodified model.
 
-Candidates that agree on all sites so far share one state (the hidden states of one micro-batch). At each block the distinct
-(state, choices) pairs are the work: an attention is computed once for all feed-forward choices that follow it, and a removed
-submodule is no work. Two orders give the same results: depth-first keeps one state per depth, which stays in a processor's
-cache; breadth-first stacks all states that make the same choice into one product, which fills a GPU.
+Candidates that agree on all sites so far share one state (the hidden states of one micro-batch). At
+each block the distinct (state, choices) pairs are the work: an attention is computed once for all
+feed-forward choices that follow it, and a removed submodule is no work. Two orders give the same
+results: depth-first keeps one state per depth, which stays in a processor's cache; breadth-first
+stacks all states that make the same choice into one product, which fills a GPU.
 
-A block is run by its own ``forward`` with other submodules in place, so every wiring (norms before, after, both; parallel
-residuals) is the model's own.
+A block is run by its own ``forward`` with other submodules in place, so every wiring (norms before,
+after, both; parallel residuals) is the model's own.
 """
 
 from __future__ import annotations
@@ -45,16 +46,19 @@ class MicroBatch(Protocol):
 class Reader(Protocol):
     """Turns what the model gives for one micro-batch into numbers per sequence."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Numbers per sequence."""
+        ...
 
     def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
-        """Numbers of micro-batch ``index``, (B, width), from logits (B, T, V) or hidden states (B, T, D)."""
+        """Numbers of micro-batch ``index``, (B, width), from logits or hidden states (B, T, …)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What every candidate shares on one micro-batch: the embedding and each block's other arguments."""
+    """What all candidates share on one micro-batch: the embedding and the blocks' arguments."""
 
     hidden: torch.Tensor  # (B, T, D)
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
@@ -212,7 +216,7 @@ class Sweep:
     def _depth_first(
         self, rows: NDArray[Any], prepared: Prepared
     ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
-        """Final states with the rows that reach them; rows are sorted, so equal prefixes are neighbours."""
+        """Final states with the rows that reach them."""
         everyone = np.arange(len(rows))
         yield from self._descend(0, everyone, rows, prepared.hidden, prepared)
 
@@ -241,7 +245,7 @@ class Sweep:
     def _breadth_first(
         self, rows: NDArray[Any], prepared: Prepared
     ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
-        """The same final states, with all distinct states of a depth stacked along the sequences."""
+        """The same final states, with all distinct states of a depth stacked."""
         length = len(prepared.hidden)
         stacked, owner = prepared.hidden, np.zeros(len(rows), dtype=np.intp)
         for depth, block in enumerate(self.pretrained.blocks):
@@ -284,7 +288,7 @@ class Sweep:
     # -- putting blocks together -----------------------------------------------------------------
 
     def _part(self, depth: int, part: str) -> list[int]:
-        """Columns of the sites of one half of a block; a whole-block site counts as its feed-forward."""
+        """Columns of one half of a block; a whole-block site counts as its feed-forward."""
         sites = self.table.sites
         return [
             c

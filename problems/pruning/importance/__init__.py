@@ -1,7 +1,7 @@
 """Scorers: one number per weight that decides what goes first, and how the counts are set.
 
-A scorer is a function of a weight matrix and the norms of its inputs; ``rule`` says within which group the lowest scores
-go: each output row (``row``) or the whole matrix (``matrix``).
+A scorer is a function of a weight matrix and the norms of its inputs; ``rule`` says within which
+group the lowest scores go: each output row (``row``) or the whole matrix (``matrix``).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Scorer:
     Args:
         name: Id.
         score: (weight (d_out, d_in), input norms (d_in,)) → (d_out, d_in), larger is kept longer.
-        rule: ``row``: exactly int(d_in·s) go in each row. ``matrix``: every weight at or below the score at
-            index int(numel·s) of the sorted scores goes, as the published pruners count.
+        rule: ``row``: exactly int(d_in·s) go in each row. ``matrix``: every weight at or below the
+            score at index int(numel·s) of the sorted scores goes, as the published pruners count.
     """
 
     name: str
@@ -40,7 +40,7 @@ SCORERS: dict[str, Scorer] = {
 
 
 def gone_from(scores: torch.Tensor, rule: str, sparsities: list[float]) -> torch.Tensor:
-    """The first level at which each weight is gone: one byte holds every sparsity of a nested family.
+    """The first level at which each weight is gone: one byte holds every sparsity.
 
     Args:
         scores: (d_out, d_in).

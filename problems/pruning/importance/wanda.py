@@ -1,4 +1,4 @@
-"""Wanda: the absolute value of a weight times the norm of its input (Sun et al., 2024, arXiv 2306.11695, eq. 1)."""
+"""Wanda: a weight's absolute value times the norm of its input (arXiv 2306.11695, eq. 1)."""
 
 from __future__ import annotations
 

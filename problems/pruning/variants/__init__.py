@@ -1,7 +1,8 @@
 """Kinds of choices, one file each; every kind maps a place and its levels to variants.
 
-A kind is an object with ``levels`` (the default ones), ``scorer`` (or None) and ``variants(place, library, levels)``, which
-returns nothing where it does not apply. Anyone's ``module:attr`` may stand where a built-in name may.
+A kind is an object with ``levels`` (the default ones), ``scorer`` (or None) and ``variants(place,
+library, levels)``, which returns nothing where it does not apply. Anyone's ``module:attr`` may
+stand where a built-in name may.
 """
 
 from __future__ import annotations

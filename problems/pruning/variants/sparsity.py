@@ -17,7 +17,7 @@ from ..sites import Place, Replacements, Variant
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Levels are shares of weights set to zero in every linear layer of the site, under one scorer."""
+    """Levels are shares of weights set to zero in each linear layer, under one scorer."""
 
     name: str
     scorer: str | None
@@ -40,7 +40,7 @@ class Sparsity:
 
 @dataclass(frozen=True)
 class NofM:
-    """n of every m neighbouring inputs of a row are zero, under one scorer; 2:4 is what hardware speeds up."""
+    """n of every m neighbouring inputs of a row are zero, under one scorer."""
 
     name: str
     n: int

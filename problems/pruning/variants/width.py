@@ -41,9 +41,7 @@ def _variant(place: Place, library: Library, level: float, width: int) -> Varian
     layout = place.block.layout
     model_width = place.shapes()[layout.down][0]
     rows = 2 * width if layout.gated_in_one else width
-    shapes = dict.fromkeys(layout.ups, (rows, model_width)) | {
-        layout.down: (model_width, width)
-    }
+    shapes = dict.fromkeys(layout.ups, (rows, model_width)) | {layout.down: (model_width, width)}
 
     def build() -> Replacements:
         kept = library.neurons(place.block)[:width].sort().values
