@@ -72,7 +72,7 @@ def test_the_documented_file_is_read(tmp_path):
         'metrics = ["macs"]\nseed = 0\n'
         '[problem]\nid = "prune/mixed"\nmodel = "x/y"\nvariants = ["removal", "width"]\n'
         '[algorithm]\nid = "nsga3"\npopulation = 50\nmutation = "my:Nudge"\n'
-        '[stop]\ngenerations = 40\nminutes = 10\n[evaluator]\nchunk = 16\n'
+        "[stop]\ngenerations = 40\nminutes = 10\n[evaluator]\nchunk = 16\n"
     )
 
     config = load_config(path)
