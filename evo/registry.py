@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -90,7 +91,8 @@ def load(kind: str, ref: str) -> Any:
 def build(kind: str, ref: Ref) -> Any:
     """Call the target with the settings of its row, overridden by those of ``ref``.
 
-    A target that is not callable is returned as it is; then settings are an error.
+    A target that is no class and no function, such as a finished objective or operator, is returned
+    as it is; then settings are an error.
 
     Raises:
         RegistryError: The reference leads nowhere.
@@ -127,7 +129,7 @@ def call(what: str, target: Any, settings: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: A setting is unknown (the nearest one is suggested) or missing.
     """
-    if not callable(target):
+    if not _is_factory(target):
         if settings:
             raise ConfigError(f"{what} takes no settings, got {', '.join(settings)}")
         return target
@@ -144,6 +146,11 @@ def call(what: str, target: Any, settings: Mapping[str, Any]) -> Any:
     if needed - set(settings):
         raise ConfigError(f"{what} needs the setting {sorted(needed - set(settings))[0]!r}")
     return target(**settings)
+
+
+def _is_factory(target: Any) -> bool:
+    """Whether a target makes the thing, rather than being it: objectives are callable as well."""
+    return inspect.isclass(target) or inspect.isroutine(target) or isinstance(target, partial)
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
