@@ -1,0 +1,84 @@
+"""The whole page: head, navigation, sections, one script; nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import evidence, look, sections, words
+from .facts import Facts
+from .markup import Section, count, esc, tied
+
+# The browser itself refuses every request; figures need evaluated code for their WebGL parts only.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
+)
+
+
+def render(facts: Facts) -> str:
+    """The page as HTML text, plotly's script included (about 5 MB)."""
+    from plotly.offline import get_plotlyjs
+
+    chosen = [s for s in _sections(facts) if s is not None]
+    library = get_plotlyjs().replace("</script", "<\\/script")
+    return "".join([
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark"><meta name="generator" content="evo">',
+        f"<title>{esc(words.title(facts))} · evo report</title><style>{look.CSS}</style></head>",
+        "<body>",
+        _header(facts), _navigation(chosen),
+        "<main>", *(section.html() for section in chosen), "</main>", _footer(facts),
+        f"<script>{library}</script><script>{look.SCRIPT}</script></body></html>\n",
+    ])  # fmt: skip
+
+
+def _sections(facts: Facts) -> list[Section | None]:
+    return [
+        sections.asked(facts), sections.answer(facts), sections.journey(facts),
+        sections.look(facts), evidence.baselines(facts), evidence.sure(facts),
+        evidence.repeat(facts),
+    ]  # fmt: skip
+
+
+def _header(facts: Facts) -> str:
+    names = [words.shown(view.folder) for view in facts.runs]
+    told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    when, many = sections.stamp(facts.runs[0]), count(len(names), "run")
+    over = " · ".join(filter(None, [told, when, many if len(names) > 1 else ""]))
+    return (
+        f'<header><div><p class="over">{esc(over)}</p><h1>{esc(words.title(facts))}</h1>'
+        f'<p class="lead">{esc(tied(words.finding(facts)))}</p>{_banner(facts)}'
+        '<noscript><p class="banner">Figures need JavaScript; tables and text do not.</p>'
+        "</noscript>"
+        "</div></header>"
+    )
+
+
+def _banner(facts: Facts) -> str:
+    open_runs = [view for view in facts.runs if not view.complete]
+    if not open_runs:
+        return ""
+    told = []
+    for view in open_runs:
+        done = sum(generation.complete for generation in view.generations)
+        told.append(
+            f"{words.shown(view.folder)}: {count(done, 'complete generation')}, "
+            f"{count(len(view.candidates), 'candidate')}"
+        )
+    text = f"Not finished yet; this page shows what was recorded so far ({'; '.join(told)})."
+    return f'<p class="banner" id="unfinished">{esc(text)}</p>'
+
+
+def _navigation(chosen: Sequence[Section]) -> str:
+    links = "".join(f'<a href="#{esc(s.id)}">{esc(s.step)}</a>' for s in chosen)
+    return f'<nav aria-label="Sections"><div>{links}</div></nav>'
+
+
+def _footer(facts: Facts) -> str:
+    import evo
+
+    prints = {str(view.meta.get("fingerprint") or "–") for view in facts.runs}
+    told = f"evo {evo.__version__} · configuration {', '.join(sorted(prints)[:4])}"
+    return f"<footer>{esc(told)}</footer>"
