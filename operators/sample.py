@@ -50,7 +50,7 @@ class LevelSpread:
         width: Half-width of the bell, as a share of the gene's range.
     """
 
-    width: float = 0.5
+    width: float = 0.25
     kinds: ClassVar[frozenset[str]] = BOXED
 
     def __call__(self, n: int, bounds: Bounds, rng: RNG) -> NDArray[Any]:

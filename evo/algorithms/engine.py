@@ -9,7 +9,7 @@ genomes by distance matrices, share objects between instances, or stop on their 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,7 +189,7 @@ class Loop(GeneticAlgorithm):
             pop_size=size,
             mating=mating,
             survival=_Survival(select),
-            eliminate_duplicates=False,
+            eliminate_duplicates=cast(Any, NoDuplicateElimination()),
             advance_after_initial_infill=True,
             termination=NoTermination(),
         )

@@ -1,0 +1,240 @@
+"""Indicators: worked by hand, against slow versions, against pymoo, and at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from evo import indicators
+from evo.errors import ObjectiveError, ShapeError
+from evo.indicators import (
+    epsilon_additive,
+    hypervolume,
+    igd_plus,
+    knee,
+    nondominated,
+    normalise,
+    ranks,
+    spacing,
+    unit_hypervolume,
+)
+
+
+def slow_dominates(a, b):
+    return bool((a <= b).all() and (a < b).any())
+
+
+def slow_front(values):
+    return np.array([not any(slow_dominates(o, v) for o in values) for v in values], dtype=bool)
+
+
+def slow_ranks(values):
+    rank, left, level = np.full(len(values), -1), np.arange(len(values)), 0
+    while len(left):
+        front = left[slow_front(values[left])]
+        rank[front], level = level, level + 1
+        left = np.setdiff1d(left, front)
+    return rank
+
+
+def slow_hypervolume(values, reference):
+    """Inclusion and exclusion over all subsets; fine for a handful of rows."""
+    total = 0.0
+    for bits in range(1, 2 ** len(values)):
+        rows = [values[i] for i in range(len(values)) if bits >> i & 1]
+        edge = np.clip(reference - np.max(rows, axis=0), 0, None)
+        total += (-1) ** (len(rows) + 1) * edge.prod()
+    return total
+
+
+# Few distinct values, so that ties and repeated rows are common.
+small = st.integers(1, 4).flatmap(
+    lambda m: arrays(
+        np.float64, st.tuples(st.integers(0, 9), st.just(m)), elements=st.integers(0, 4).map(float)
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(small)
+def test_front_and_ranks_agree_with_the_definition(values):
+    assert nondominated(values).tolist() == slow_front(values).tolist()
+    assert ranks(values).tolist() == slow_ranks(values).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(small)
+def test_hypervolume_agrees_with_inclusion_and_exclusion(values):
+    reference = np.full(values.shape[1], 4.0)
+
+    assert hypervolume(values, 4.0) == pytest.approx(slow_hypervolume(values, reference))
+
+
+def test_hypervolume_by_hand():
+    assert hypervolume([[1.0, 3.0], [2.0, 2.0]], [4.0, 4.0]) == 5.0
+    assert hypervolume([[1.0, 3.0], [2.0, 2.0], [2.0, 2.0], [3.0, 3.0]], [4.0, 4.0]) == 5.0
+    assert hypervolume([[0.25, 0.5, 0.0]], 1.0) == 0.375
+    assert hypervolume([[2.0], [3.0]], 5.0) == 3.0
+
+
+def test_hypervolume_ignores_rows_beyond_the_reference():
+    assert hypervolume([[5.0, 0.0]], [4.0, 4.0]) == 0.0
+    assert hypervolume([[4.0, 0.0]], [4.0, 4.0]) == 0.0
+    assert hypervolume([[1.0, 1.0], [np.inf, 0.0]], [2.0, 2.0]) == 1.0
+    assert hypervolume(np.zeros((0, 3)), 1.0) == 0.0
+
+
+def test_hypervolume_agrees_with_pymoo():
+    from pymoo.indicators.hv import HV
+
+    values = np.random.default_rng(0).random((40, 4))
+
+    assert hypervolume(values, 1.1) == pytest.approx(HV(ref_point=np.full(4, 1.1))(values))
+
+
+@pytest.mark.parametrize("m", [6, 8, 10])
+def test_many_objective_hypervolume_is_close_and_repeatable(m):
+    values = np.random.default_rng(m).random((7, m))
+
+    first = hypervolume(values, 1.1)
+
+    assert first == pytest.approx(slow_hypervolume(values, np.full(m, 1.1)), rel=5e-3)
+    assert first == hypervolume(values.copy(), 1.1)
+
+
+def test_exact_hypervolume_ends_at_five_objectives(monkeypatch):
+    import moocore
+
+    calls = []
+    monkeypatch.setattr(moocore, "hypervolume", lambda *_, **__: calls.append("exact") or 0.0)
+    monkeypatch.setattr(moocore, "hv_approx", lambda *_, **__: calls.append("approximate") or 0.0)
+
+    hypervolume(np.zeros((2, 5)), 1.0)
+    hypervolume(np.zeros((2, 6)), 1.0)
+
+    assert calls == ["exact", "approximate"]
+
+
+def test_unit_hypervolume_is_one_for_the_ideal_point_and_clips():
+    assert unit_hypervolume([[10.0, -1.0]], [10.0, -1.0], [20.0, 0.0]) == pytest.approx(1.0)
+    assert unit_hypervolume([[9.0, -2.0]], [10.0, -1.0], [20.0, 0.0]) == pytest.approx(1.0)
+    # the nadir keeps a margin of 0.1 in every objective
+    assert unit_hypervolume([[20.0, 0.0]], [10.0, -1.0], [20.0, 0.0]) == pytest.approx(
+        0.1**2 / 1.1**2
+    )
+    assert unit_hypervolume(np.zeros((0, 2)), [0.0, 0.0], [1.0, 1.0]) == 0.0
+
+
+def test_normalise_maps_the_box_and_survives_objectives_without_extent():
+    out = normalise([[1.0, 5.0], [3.0, 7.0]], [1.0, 5.0], [5.0, 5.0])
+
+    assert out.tolist() == [[0.0, 0.0], [0.5, 2.0]]
+
+
+def test_igd_plus_and_epsilon_by_hand():
+    target = [[0.0, 1.0], [1.0, 0.0]]
+
+    # (0.5, 1) is 0.5 from the first target and 1 from the second; better coordinates do not count
+    assert igd_plus([[0.5, 1.0]], target) == pytest.approx((0.5 + 1.0) / 2)
+    assert igd_plus(target, target) == 0.0
+    assert epsilon_additive([[0.5, 1.0]], target) == 1.0
+    assert epsilon_additive(np.array(target) - 0.25, target) == -0.25
+
+
+def test_igd_plus_agrees_with_pymoo():
+    from pymoo.indicators.igd_plus import IGDPlus
+
+    rng = np.random.default_rng(0)
+    values, target = rng.random((30, 3)), rng.random((50, 3)) * 0.5
+
+    assert igd_plus(values, target) == pytest.approx(IGDPlus(target)(values))
+
+
+def test_distances_of_nothing_are_infinite():
+    assert igd_plus(np.zeros((0, 2)), [[0.0, 0.0]]) == np.inf
+    assert epsilon_additive(np.zeros((0, 2)), [[0.0, 0.0]]) == np.inf
+
+
+def test_spacing_by_hand():
+    assert spacing([[0.0, 3.0], [1.0, 2.0], [2.0, 1.0], [3.0, 0.0]]) == 0.0
+    # nearest city-block distances are 2, 2 and 4
+    assert spacing([[0.0, 3.0], [1.0, 2.0], [3.0, 0.0]]) == pytest.approx(np.std([2, 2, 4], ddof=1))
+    assert spacing([[1.0, 1.0]]) == 0.0
+    assert spacing(np.zeros((0, 2))) == 0.0
+
+
+def test_knee_is_the_row_furthest_below_the_line_through_the_ends():
+    front = [[0.0, 10.0], [2.0, 3.0], [6.0, 2.0], [10.0, 0.0]]
+
+    assert knee(front) == 1
+    assert knee([*front, [1.9, 11.0]]) == 1  # a dominated row is never a knee
+    assert knee([[4.0, 4.0]]) == 0
+    assert knee([[0.0, 1.0], [1.0, 0.0]]) == 0  # ties: the first
+
+
+def test_knee_does_not_depend_on_units():
+    front = np.array([[0.0, 10.0], [2.0, 3.0], [6.0, 2.0], [10.0, 0.0]])
+
+    assert knee(front * [1e-6, 1e6]) == knee(front)
+
+
+def test_nondominated_puts_feasible_rows_first():
+    values = [[0.0, 0.0], [1.0, 2.0], [2.0, 1.0], [3.0, 3.0]]
+
+    assert nondominated(values, [1.0, 0.0, 0.0, 0.0]).tolist() == [False, True, True, False]
+    assert nondominated(values, [3.0, 1.0, 2.0, 1.0]).tolist() == [False, True, False, True]
+
+
+def test_empty_sets_have_empty_fronts():
+    assert nondominated(np.zeros((0, 3))).shape == (0,)
+    assert nondominated(np.zeros((0, 3)), np.zeros(0)).shape == (0,)
+    assert ranks(np.zeros((0, 3))).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [nondominated, ranks, spacing, knee, lambda v: hypervolume(v, 1.0),
+     lambda v: igd_plus(v, [[0.0, 0.0]]), lambda v: epsilon_additive([[0.0, 0.0]], v)],
+)  # fmt: skip
+def test_nan_is_refused_with_a_hint(call):
+    with pytest.raises(ObjectiveError, match="must not be NaN") as caught:
+        call([[0.0, np.nan]])
+
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], [[[1.0]]], np.zeros((3, 0))])
+def test_wrong_shapes_are_named(bad):
+    with pytest.raises(ShapeError, match=r"needs shape \(n, m\)"):
+        ranks(bad)
+
+
+def test_unfitting_partners_are_refused():
+    with pytest.raises(ShapeError, match="3 objectives"):
+        igd_plus(np.zeros((1, 3)), np.zeros((1, 2)))
+    with pytest.raises(ShapeError, match="violation needs shape"):
+        nondominated(np.zeros((2, 2)), [0.0])
+    with pytest.raises(ObjectiveError, match="reference point must be finite"):
+        hypervolume(np.zeros((1, 2)), np.inf)
+    with pytest.raises(ShapeError, match="at least one row"):
+        knee(np.zeros((0, 2)))
+
+
+def test_arguments_stay_untouched():
+    values = np.random.default_rng(0).random((9, 3))
+    values.flags.writeable = False
+    before = values.copy()
+
+    for call in (nondominated, ranks, spacing, knee):
+        call(values)
+    hypervolume(values, 1.0)
+    normalise(values, values.min(axis=0), values.max(axis=0))
+
+    assert (values == before).all()
+
+
+def test_the_reference_point_of_runs_is_one_point_one():
+    assert indicators.REFERENCE == 1.1
