@@ -117,7 +117,13 @@ class RunFile:
                 raise
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and give the lock back; may be called twice."""
+        """Fold the write-ahead log into the file and give the lock back; may be called twice.
+
+        A closed run is one plain file, so that readers of it leave nothing behind.
+        """
+        with contextlib.suppress(sqlite3.Error):  # closed already, or somebody reads just now
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
         self._lock.close()
 

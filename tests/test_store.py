@@ -52,6 +52,11 @@ def fill(file: RunFile, n: int = 8, number: int = 0, origin: str = "search"):
     return genomes, evaluation
 
 
+def fill_until_it_breaks(file: RunFile) -> None:
+    for number in range(1, 100):
+        fill(file, 40, number)
+
+
 def test_everything_written_is_read_back_bit_for_bit(tmp_path):
     file = make(tmp_path / "run", host={"name": "x"})
     genomes, evaluation = fill(file)
@@ -161,6 +166,26 @@ def test_a_live_run_is_read_without_disturbing_its_writer(tmp_path):
 
     assert (before, len(read_run(tmp_path / "run").candidates)) == (8, 12)
     file.close()
+
+
+def test_a_closed_run_is_one_file_and_reading_it_leaves_nothing_behind(tmp_path):
+    file = make(tmp_path / "run")
+    fill(file)
+    file.close()
+
+    read_run(tmp_path / "run")
+
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["run.lock", "run.sqlite"]
+
+
+def test_a_folder_that_cannot_be_written_can_be_read(tmp_path):
+    file = make(tmp_path / "run")
+    fill(file)
+    file.close()
+    (tmp_path / "run").chmod(0o555)
+
+    assert len(read_run(tmp_path / "run").candidates) == 8
+    (tmp_path / "run").chmod(0o755)
 
 
 def test_a_second_writer_is_told_who_writes(tmp_path):
@@ -326,9 +351,8 @@ def test_a_full_database_stops_with_a_sentence_and_stays_readable(tmp_path):
     (pages,) = file._connection.execute("PRAGMA page_count").fetchone()
     file._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
 
-    with pytest.raises(StoreError, match="cannot be written: .*full.* is kept") as caught:
-        for number in range(1, 100):
-            fill(file, 40, number)
+    with pytest.raises(StoreError, match=r"cannot be written: .*full.* is kept") as caught:
+        fill_until_it_breaks(file)
 
     assert "evo resume" in (caught.value.hint or "")
     file.close()

@@ -76,11 +76,9 @@ def brute_force(problem, part, options):
     genomes = problem.space.repair(Genomes({part: rows}))
     signs = np.array([1.0 if o.goal == "min" else -1.0 for o in problem.objectives])
     batch = problem.batch(genomes, Context())
-    feasible = (
-        np.all([c(batch) == 0 for c in problem.constraints], axis=0)
-        if problem.constraints
-        else slice(None)
-    )
+    feasible = np.ones(len(rows), dtype=bool)
+    for constraint in problem.constraints:
+        feasible &= constraint(batch) == 0
     return (values(problem, genomes) * signs)[feasible], signs
 
 

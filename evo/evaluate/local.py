@@ -136,7 +136,8 @@ class LocalEvaluator:
             except Exception as again:
                 _raise_systemic(again)
                 reasons[i] = _sentence(again)
-                release()
+                if is_out_of_memory(again):
+                    release()
         return values, violations, reasons
 
     def _unusable(self, values: Array, violations: Array) -> str:
