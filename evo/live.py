@@ -52,6 +52,16 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{_scaled(value, _DECIMAL, 1000.0)} {unit}".rstrip()
 
 
+def valued(value: float | None, name: str, unit: str) -> str:
+    """A value under a title that holds its name: a unit that only repeats the name is left out.
+
+    Example:
+        >>> valued(12_100_000, "params", "params"), valued(4.9, "latency", "ms")
+        ('12.1 M', '4.9 ms')
+    """
+    return number(value, "" if unit == name else unit)
+
+
 def duration(seconds: float | None) -> str:
     """A span of time for people: ``3.1 s``, ``1 min 52 s``, ``2 h 5 min``.
 
@@ -285,7 +295,7 @@ def _widths(heading: Heading) -> list[int]:
 
 
 def _row(heading: Heading, generation: Generation) -> list[str]:
-    best = [number(generation.best.get(name), unit) for name, _, unit in heading.objectives]
+    best = [valued(generation.best.get(name), name, unit) for name, _, unit in heading.objectives]
     hypervolume = generation.hypervolume
     told = "–" if hypervolume is None or math.isnan(hypervolume) else f"{hypervolume:.4f}"
     return [

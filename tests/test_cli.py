@@ -875,4 +875,4 @@ def test_ctrl_c_in_a_real_process_exits_130_and_leaves_a_readable_run(elsewhere)
     assert evo_lines(err) == ["evo: interrupted"]
     view = read_run("x")
     assert len(view.candidates) >= 100
-    assert [event.kind for event in view.events][-1] == "interrupted"
+    assert not view.complete

@@ -36,6 +36,11 @@ def test_number_keeps_other_units_behind():
     assert number(-math.inf, "nats") == "-inf nats"
 
 
+def test_unit_that_repeats_the_title_is_left_out():
+    assert live.valued(12_100_000, "params", "params") == "12.1 M"
+    assert live.valued(4.9, "latency", "ms") == "4.9 ms"
+
+
 def test_number_tells_nothing_as_a_dash():
     assert number(None) == number(math.nan, "ms") == "–"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..config import RunConfig
 from ..errors import ConfigError, StoreError
-from ..live import number
+from ..live import number, valued
 from ..provenance import changes, fingerprints
 from ..registry import build_problem
 from ..view import RunView, read_run
@@ -41,7 +41,7 @@ def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Fl
     expected = {name: value for name, value in values.items() if np.isfinite(value)}
     chosen = int(view.candidates.id[row])
     told = ", ".join(
-        f"{c.name} {number(values[c.name], c.unit)}" for c in view.columns if c.searched
+        f"{c.name} {valued(values[c.name], c.name, c.unit)}" for c in view.columns if c.searched
     )
     tell(f"candidate {chosen}: {told}")
     built = problem.export(view.candidates.genomes.take([row]), to, expected=expected)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..live import aligned, arrow, number
+from ..live import aligned, arrow, valued
 from ..view import RunView, read_run
 from .choosing import Rows, knee_row, ordered, within
 from .output import Flag, Words, run_folder, say, say_json, tell
@@ -132,9 +132,9 @@ def _write_table(view: RunView, rows: Rows, knee: int | None) -> None:
     titles += [f"{view.columns[j].name} {kind}" for kind, j in extras]
     table = [["id", *titles, ""]]
     for row in rows:
-        cells = [(found.values[row, j], c.unit) for j, c in enumerate(view.columns)]
-        cells += [(getattr(found, kind)[row, j], view.columns[j].unit) for kind, j in extras]
-        told = [number(float(value), unit) for value, unit in cells]
+        cells = [(found.values[row, j], c) for j, c in enumerate(view.columns)]
+        cells += [(getattr(found, kind)[row, j], view.columns[j]) for kind, j in extras]
+        told = [valued(float(value), c.name, c.unit) for value, c in cells]
         table.append([str(found.id[row]), *told, "knee" if row == knee else ""])
     say(aligned(table))
 

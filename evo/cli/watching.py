@@ -112,7 +112,7 @@ class _Progress:
     def __call__(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self._what = what
-            tell(f"{what}: {total}")
+            tell(f"after the search: {what}, {total} candidates")
 
 
 @contextmanager
