@@ -144,11 +144,11 @@ def gather(views: Sequence[RunView]) -> Facts:
     fitness, front = pool.fitness, _front(pool, len(views) == 1, views[0].candidates)
     box = _common_box(pool)
     track = _track_box(views, box)
-    best = tuple(int(front[np.argmin(fitness[front, j])]) for j in range(fitness.shape[1]))
+    best = fitness[front].argmin(axis=0) if len(front) else []
     return Facts(
         runs=tuple(views), columns=columns, pool=pool, front=front,
         knee=int(front[knee(fitness[front])]) if len(front) else None,
-        best=best if len(front) else (),
+        best=tuple(int(front[i]) for i in best),
         box=box, track=track,
         curves=tuple(_curve(pool, view, i, track, columns) for i, view in enumerate(views)),
         groups=_groups(views),

@@ -152,7 +152,8 @@ def matrix(columns: Sequence[Column], series: Sequence[Series]) -> tuple[Figure,
     m = len(columns)
     firm = np.concatenate([s.values for s in series if s.firm] or [np.empty((0, m))])
     logs = [log_scale(c, firm[:, j]) for j, c in enumerate(columns)]
-    windows = [window(c, firm[:, j], log=logs[j]) for j, c in enumerate(columns)]
+    light = np.concatenate([s.values for s in series if not s.firm] or [np.empty((0, m))])
+    windows = [window(c, firm[:, j], log=logs[j], light=light[:, j]) for j, c in enumerate(columns)]
     if m == 1:
         return _single(columns[0], series, windows[0], log=logs[0])
     data = [
@@ -168,6 +169,15 @@ def matrix(columns: Sequence[Column], series: Sequence[Series]) -> tuple[Figure,
     )
     shown["legend"] = shown["legend"] | _legend(m)
     return figure(data, shown), _outside(series, windows, logs)
+
+
+def zero_on_log(columns: Sequence[Column], series: Sequence[Series]) -> bool:
+    """Whether some point has a value of 0 on an axis that the matrix draws in decades."""
+    firm = np.concatenate([s.values for s in series if s.firm] or [np.empty((0, len(columns)))])
+    every = np.concatenate([s.values for s in series])
+    return any(
+        log_scale(c, firm[:, j]) and bool((every[:, j] <= 0).any()) for j, c in enumerate(columns)
+    )
 
 
 def _panel(

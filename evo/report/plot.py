@@ -143,15 +143,28 @@ def ticks(values: Array, *, log: bool) -> Figure:
     return out
 
 
-def window(column: Column, firm: Array, *, log: bool) -> list[float]:
-    """Axis range around the firm points, roomier on the worse side; decades when ``log``."""
+def window(column: Column, firm: Array, *, log: bool, light: Array | None = None) -> list[float]:
+    """Axis range around the firm points, roomier on the worse side; decades when ``log``.
+
+    Light points widen the worse side until 95 % of them fit, but never so far that the firm points
+    would fill less than some two fifths of the axis.
+    """
     seen = firm[np.isfinite(firm)]
     if not len(seen):
         return [0.0, 1.0]
+    if light is not None and log:
+        light = np.log10(light[light > 0])
     seen = decades(seen) if log else seen
     low, high = float(seen.min()), float(seen.max())
     span = (high - low) or abs(high) * 0.1 or 1.0
     worse, better = 0.2 * span, 0.07 * span
+    if light is not None and len(light):
+        far = (
+            np.quantile(light, 0.95) - high
+            if column.goal == "min"
+            else low - np.quantile(light, 0.05)
+        )
+        worse = max(worse, min(float(far), 1.3 * span))
     return [low - better, high + worse] if column.goal == "min" else [low - worse, high + better]
 
 

@@ -90,18 +90,21 @@ def _short(value: Any) -> str:
 
 
 def _objectives(facts: Facts) -> str:
+    """One line per column; the untouched problem is shown where it says how it scores."""
     told = facts.describe.get("dense") or {}
     values, rows = facts.pool.values[facts.front], []
     for j, c in enumerate(facts.columns):
-        dense = told.get(c.name)
-        seen = values[:, j][np.isfinite(values[:, j])] if len(values) else np.empty(0)
+        seen = values[:, j][np.isfinite(values[:, j])]
         span = f"{value_of(seen.min(), c)} to {value_of(seen.max(), c)}" if len(seen) else "–"
-        rows.append((
+        dense = told.get(c.name)
+        scored = value_of(float(dense), c) if isinstance(dense, int | float) else "–"
+        rows.append([
             f"{c.name} {arrow(c.goal)}", "less is better" if c.goal == "min" else "more is better",
             c.unit or "–", "searched" if c.searched else "recorded only", number(c.resolution),
-            value_of(float(dense), c) if isinstance(dense, int | float) else "–", span,
-        ))  # fmt: skip
-    head = ("name", "goal", "unit", "role", "resolution", "dense", "range on the front")
+            *([scored] if told else []), span,
+        ])  # fmt: skip
+    head = ["name", "goal", "unit", "role", "resolution"]
+    head += [*(["dense"] if told else []), "range on the front"]
     return grid(head, rows, left=4)
 
 
@@ -118,8 +121,8 @@ def answer(facts: Facts) -> Section:
         body += "<h3>The front over all axes at once</h3>" + plot(
             "parallel", spec,
             "One line per front member, coloured by the first objective; better is always down. "
-            "Drag along an axis to keep part of it, drag several to combine; the table below follows. "
-            "Click an axis to let go.",
+            "Drag along an axis to keep part of it, drag several to combine; the table below "
+            "follows. Click an axis to let go.",
             label="Parallel coordinates of the front",
         )  # fmt: skip
     return Section("answer", "The answer", finding, body + front_table(thin, len(facts.front)))
@@ -160,7 +163,7 @@ def _matrix(facts: Facts, whole: Facts) -> str:
             f"{len(light.values):,} of {drawn_from:,} feasible candidates are drawn lightly, "
             "evenly spaced."
         )
-    if any(axis.get("type") == "log" for axis in spec["layout"].values() if isinstance(axis, dict)):
+    if figures.zero_on_log(facts.objectives, series):
         told.append("On a log axis, 0 is drawn at the edge.")
     if outside:
         told.append(

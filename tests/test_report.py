@@ -1,0 +1,661 @@
+"""The report, read back as a browser would: parsed HTML against the run file."""
+
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+import evo.report
+from evo.archive import compare_origins
+from evo.config import RunConfig
+from evo.errors import ConfigError, StoreError
+from evo.genomes import Genomes
+from evo.problem import Evaluation
+from evo.report import write_report
+from evo.report.evidence import rank_correlation
+from evo.report.facts import gather
+from evo.report.maps import shares
+from evo.report.plot import decades, log_scale, window
+from evo.run import Run
+from evo.space import Choice, SearchSpace
+from evo.store import Column, RunFile, read_run
+
+HOSTILE = "<script>alert('x')</script>\"&<img src=https://evil.example/x.png>"
+
+
+class Page(HTMLParser):
+    """What the tests ask about: sections, tables by id, figures, texts, and all that loads."""
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.sections, self.tables, self.figures, self.loads, self.tags = [], {}, {}, [], []
+        self.front, self.texts, self.meta = [], [], []
+        self._table = self._cell = self._figure = None
+        self._silent = False
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.loads += [v for k, v in attrs if k in ("src", "srcset", "data", "poster", "action")]
+        if tag in ("a", "link") and given.get("href"):
+            self.loads.append(given["href"])
+        if tag == "meta":
+            self.meta.append(given)
+        if tag == "section":
+            self.sections.append(given["id"])
+        if tag == "table":
+            self._table = self.tables.setdefault(given.get("id"), [])
+        if tag == "tr" and self._table is not None:
+            self._table.append([])
+            if "data-name" in given:
+                self.front.append((given["data-name"], given["data-command"], []))
+        if tag in ("td", "th") and self._table is not None:
+            self._cell = ""
+            if tag == "td" and "data-value" in given:
+                self.front[-1][2].append(float(given["data-value"]))
+        if tag == "script":
+            self._figure, self._silent = given.get("data-figure"), "data-figure" not in given
+        if tag == "style":
+            self._silent = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th") and self._cell is not None:
+            self._table[-1].append(self._cell)
+            self._cell = None
+        if tag == "table":
+            self._table = None
+        if tag in ("script", "style"):
+            self._figure, self._silent = None, False
+
+    def handle_data(self, data):
+        if self._figure is not None:
+            self.figures[self._figure] = json.loads(data)
+        elif not self._silent:
+            self.texts.append(data)
+            if self._cell is not None:
+                self._cell += data
+
+    @property
+    def text(self):
+        return " ".join(self.texts).replace("\u00a0", " ")
+
+
+def searched(folder, problem="synthetic/layers", generations=4, **more):
+    """A finished run of the real loop."""
+    settings = problem if isinstance(problem, dict) else {"id": problem}
+    given = RunConfig.from_mapping(
+        {
+            "problem": settings,
+            "algorithm": {"id": more.pop("algorithm", "nsga2"), "population": 12},
+            "stop": {"generations": generations},
+            **more,
+        }
+    )
+    run = Run.create(given, folder)
+    for _ in run:
+        pass
+    run.finish()
+    run.close()
+    return folder
+
+
+def naive_front(fitness):
+    """Rows that no row dominates, the slow way."""
+    better = [
+        any((other <= row).all() and (other < row).any() for other in fitness) for row in fitness
+    ]
+    return np.flatnonzero(~np.array(better, dtype=bool))
+
+
+def written(folder, values, *, goals=None, names=None, ok=None, reasons=None, **more):
+    """A run file with one complete generation of the given values, shape (n, m)."""
+    values = np.asarray(values, dtype=float)
+    n, m = values.shape
+    goals = goals or ["min"] * m
+    ok = np.ones(n, dtype=bool) if ok is None else np.asarray(ok)
+    names = names or [f"f{j}" for j in range(m)]
+    columns = [Column(names[j], goals[j], more.get("unit", ""), 1e-9, True) for j in range(m)]
+    config = {"problem": {"id": "toy/one"}, "seed": more.get("seed", 0)} | more.get("config", {})
+    meta = {"config": config, "describe": more.get("describe", {"title": "Toy"})}
+    space = SearchSpace((Choice("choices", [2] * 12),))
+    genomes = Genomes({"choices": (np.arange(n)[:, None] >> np.arange(12) & 1).astype(np.int16)})
+    file = RunFile.create(folder, meta, space, columns)
+    file.begin("search", 0, genomes, "all")
+    result = Evaluation(
+        np.where(ok[:, None], values, np.nan),
+        np.zeros((n, 0)),
+        ok,
+        np.full(n, 0.1),
+        tuple(reasons or [""] * n),
+    )
+    ids = np.array(file.append("search", 0, np.arange(n), genomes, result))
+    sign = np.array([1.0 if goal == "min" else -1.0 for goal in goals])
+    good = np.flatnonzero(ok & more.get("feasible", np.ones(n, dtype=bool)))
+    front = good[naive_front(values[good] * sign)] if len(good) else good
+    if more.get("complete", True):
+        violation = {int(i): 0.0 if k in good else 1.0 for k, i in enumerate(ids)}
+        file.complete(
+            "search", 0, asked=n, hypervolume=0.0, seconds=60.0, violation=violation,
+            entered=ids[front].tolist(),
+        )  # fmt: skip
+        file.set_meta(status="finished")
+    file.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A run with baselines and validation, and its page."""
+    folder = searched(tmp_path_factory.mktemp("full") / "run", baseline=True, metrics=["removed"])
+    return read_run(folder), Page(write_report([folder]))
+
+
+def test_every_section_is_there_in_order_once(full):
+    view, page = full
+
+    assert page.sections == ["asked", "answer", "journey", "map", "baselines", "sure", "repeat"]
+    assert (view.folder / "report.html").is_file()
+
+
+def test_the_front_table_equals_the_run_file(full):
+    view, page = full
+    c = view.candidates
+    rows = view.front_rows()
+
+    assert sorted(int(values[0]) for _, _, values in page.front) == sorted(c.id[rows].tolist())
+    place = {int(i): k for k, i in enumerate(c.id)}
+    for name, command, values in page.front:
+        k = place[int(name)]
+        expected = [float(name), c.values[k, 0], c.validation[k, 0], *c.values[k, 1:]]
+        assert values == pytest.approx(expected, rel=0, abs=0)
+        assert command.endswith(f"{view.folder} {name} --to candidate-{name}")
+    assert page.tables["front-table"][1] == ["search", "validation"]
+
+
+def test_front_rows_are_sorted_by_the_first_objective_and_mark_knee_and_bests(full):
+    _, page = full
+    column = [values[1] for _, _, values in page.front]
+    cells = [row[0] for row in page.tables["front-table"][2:]]
+
+    assert column == sorted(column)
+    assert cells[0].endswith("best loss")
+    assert sum("knee" in cell for cell in cells) == 1
+    assert sum("best params" in cell for cell in cells) == 1
+    best = min(page.front, key=lambda entry: entry[2][3])
+    assert next(cell for cell in cells if "best params" in cell).startswith(best[0])
+
+
+def test_the_matrix_draws_front_and_candidates_with_their_values(full):
+    view, page = full
+    spec = page.figures["front"]
+    traces = {trace["name"]: trace for trace in spec["data"]}
+    c = view.candidates
+    rows = view.front_rows()
+
+    front = traces["front"]
+    assert front["line"]["shape"] == "hv"
+    assert [int(i) for i in front["customdata"]] == c.id[rows].tolist()
+    assert np.allclose(front["y"], c.values[rows, 1], rtol=1e-6)
+    light = traces["all candidates"]
+    assert len(light["y"]) == int((c.ok & (c.origin == "search")).sum())
+    assert front["mode"] == "lines+markers"
+    assert light["mode"] == "markers"
+    assert {"uniform", "random", "greedy", "knee"} <= set(traces)
+    assert "↓" in spec["layout"]["xaxis"]["title"]["text"]
+    assert "(nats" in spec["layout"]["xaxis"]["title"]["text"]
+
+
+def test_steps_follow_the_goal_of_the_horizontal_axis(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 1.0], [2.0, 0.5]], goals=["max", "max"])
+
+    page = Page(write_report([folder]))
+
+    front = next(t for t in page.figures["front"]["data"] if t["name"] == "front")
+    assert front["line"]["shape"] == "vh"  # up to x = 1 the better of both is reached
+
+
+def test_baseline_table_agrees_with_the_comparison_of_the_run(full):
+    view, page = full
+    expected = compare_origins(view)
+
+    rows = {row[0]: row for row in page.tables["baseline-table"][1:]}
+
+    assert set(rows) == {"search", "uniform", "random", "greedy"}
+    for origin, volume in expected.items():
+        assert rows[origin.removeprefix("baseline:")][3] == f"{volume:.4f}"
+    count = int((view.candidates.origin == "baseline:random").sum())
+    assert rows["random"][1] == f"{count:,}"
+
+
+def test_dominated_share_of_a_baseline_is_counted_by_hand(full):
+    view, page = full
+    c, fitness = view.candidates, view.fitness
+    found = fitness[c.on_front]
+    mine = np.flatnonzero((c.origin == "baseline:uniform") & c.ok)
+    front = fitness[mine[naive_front(fitness[mine])]]
+    beaten = [any((f <= row).all() and (f < row).any() for f in found) for row in front]
+
+    row = next(row for row in page.tables["baseline-table"] if row[0] == "uniform")
+
+    assert row[4] == f"{np.mean(beaten):.0%}"
+
+
+def test_convergence_is_the_recorded_one_by_evaluation_and_minute(full):
+    view, page = full
+    lines = [t for t in page.figures["growth"]["data"] if t["name"] == "search"]
+    by_count, by_time = lines
+    done = view.generations
+
+    assert np.allclose(by_count["y"], [g.hypervolume for g in done], rtol=1e-6)
+    assert by_count["x"] == np.cumsum([g.evaluated for g in done]).tolist()
+    assert np.allclose(by_time["x"], np.cumsum([g.seconds for g in done]) / 60, rtol=1e-6)
+    assert "reference" in page.text
+
+
+def test_recorded_hypervolumes_equal_those_measured_anew(full):
+    view, page = full
+    facts = gather([view])
+    assert facts.track is not None
+    rows = facts.pool.fitness[facts.front]
+
+    assert facts.curves[0].volume[-1] == pytest.approx(facts.track.volume(rows), rel=1e-9)
+    random = next(t for t in page.figures["growth"]["data"] if t["name"] == "random")
+    recorded = view.baselines["baseline:random"][-1].hypervolume
+    assert random["y"][-1] == pytest.approx(recorded, rel=1e-6)
+
+
+def test_best_values_never_get_worse_and_end_at_the_front(full):
+    view, page = full
+    lines = page.figures["best"]["data"]
+    values = view.candidates.values[view.front_rows()]
+
+    for j, line in enumerate(lines):
+        assert line["y"] == sorted(line["y"], reverse=True)
+        assert line["y"][-1] == pytest.approx(values[:, j].min(), rel=1e-6)
+
+
+def test_validation_figure_and_correlation_equal_independent_ones(full):
+    view, page = full
+    rows = view.front_rows()
+    search, other = view.candidates.values[rows, 0], view.candidates.validation[rows, 0]
+
+    points = page.figures["validation"]["data"][1]
+
+    assert np.allclose(np.sort(points["y"]), np.sort(other), rtol=1e-6)
+    assert f"loss {spearmanr(search, other).statistic:.3f}" in page.text
+    merged = np.stack([other, view.candidates.values[rows, 1]], axis=1)
+    stays = len(naive_front(merged))
+    assert (
+        f"On validation data, {stays} of {len(rows)} front members stay non-dominated" in page.text
+    )
+
+
+def test_rank_correlation_handles_ties_gaps_and_constants():
+    rng = np.random.default_rng(3)
+    a = rng.integers(0, 5, 40).astype(float)
+    b = a + rng.integers(0, 4, 40)
+    gaps = np.where(np.arange(40) % 7 == 0, np.nan, b)
+    seen = np.isfinite(gaps)
+
+    assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    assert rank_correlation(a, gaps) == pytest.approx(spearmanr(a[seen], b[seen]).statistic)
+    assert np.isnan(rank_correlation(a, np.ones(40)))
+    assert np.isnan(rank_correlation(a[:1], b[:1]))
+
+
+def test_genome_map_tells_the_kept_share_of_every_member_and_site(full):
+    view, page = full
+    sites = view.meta["describe"]["sites"]
+    rows = view.front_rows()
+    heat = page.figures["map"]["data"][0]
+    order = sorted(range(len(sites)), key=lambda s: sites[s]["depth"])
+
+    for i, row in enumerate(rows):
+        for column, s in enumerate(order):
+            variants = sites[s]["variants"]
+            pick = int(view.candidates.genomes["choices"][row, s])
+            kept = variants[pick]["params"] / max(v["params"] for v in variants)
+            assert heat["z"][i][column] == pytest.approx(kept, rel=1e-6)
+            assert str(variants[pick]["name"]) in heat["text"][i][column]
+    sorts = page.figures["map"]["layout"]["meta"]["sorts"]
+    assert [s["name"] for s in sorts] == ["loss", "params"]
+    params = view.candidates.values[rows, 1]
+    assert (np.diff(params[sorts[1]["order"]]) >= 0).all()
+
+
+def test_a_site_without_parameters_is_measured_by_its_cache():
+    cache = {"variants": [{"params": 0, "kv_bytes": 8}, {"params": 0, "kv_bytes": 2}]}
+    same = {"variants": [{"params": 5}, {"params": 5}]}
+
+    assert shares(cache).tolist() == [1.0, 0.25]
+    assert shares(same).tolist() == [1.0, 1.0]
+
+
+def test_parts_without_data_are_left_out(tmp_path):
+    folder = searched(tmp_path / "run", "synthetic/zdt1", generations=2)
+
+    page = Page(write_report([folder]))
+
+    assert page.sections == ["asked", "answer", "journey", "sure", "repeat"]
+    assert not {"validation", "map", "baselines", "spread"} & set(page.figures)
+    assert "chance has not been measured" in page.text
+    assert "seed=1" in page.text
+
+
+def test_nothing_is_loaded_from_anywhere(full):
+    _, page = full
+    policy = next(m["content"] for m in page.meta if m.get("http-equiv"))
+    style = re.findall(r"<style>(.*?)</style>", page.source, flags=re.S)
+
+    assert all(link.startswith("#") for link in page.loads)
+    assert not {"link", "img", "iframe", "object", "embed"} & set(page.tags)
+    assert len(style) == 1
+    assert "url(" not in style[0]
+    assert "@import" not in style[0]
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+
+
+def test_plotly_is_embedded_once(full):
+    _, page = full
+
+    assert page.source.count("* plotly.js v") == 1
+    assert 3e6 < len(page.source) < 12e6
+
+
+def test_every_figure_is_a_valid_plotly_figure_with_a_box_and_axis_titles(full):
+    import plotly.graph_objects as go
+
+    _, page = full
+
+    for name, spec in page.figures.items():
+        go.Figure(spec)  # raises for anything plotly does not know
+        assert f'id="plot-{name}"' in page.source
+    assert set(page.figures) == {
+        "front", "parallel", "growth", "best", "map", "baselines", "validation",
+    }  # fmt: skip
+
+
+def test_hostile_texts_stay_texts(tmp_path):
+    site = {
+        "name": HOSTILE, "kind": "x", "depth": 0,
+        "variants": [{"name": HOSTILE, "params": 2}, {"name": "b", "params": 1}],
+    }  # fmt: skip
+    describe = {
+        "title": HOSTILE, "model": HOSTILE, "facts": {HOSTILE: HOSTILE},
+        "sites": [site] * 12, "choices_part": "choices",
+    }  # fmt: skip
+    folder = written(
+        tmp_path / "a<b>&'c", [[1.0, 2.0], [2.0, 1.0], [0.0, 0.0]], unit=HOSTILE,
+        ok=[True, True, False], reasons=["", "", HOSTILE], describe=describe,
+        config={"constraints": [HOSTILE], "algorithm": {"id": HOSTILE}},
+    )  # fmt: skip
+    (folder / "config.toml").write_text(f"# {HOSTILE}\n", encoding="utf-8")
+    file = RunFile.open(folder)
+    file.event("warning", HOSTILE)
+    file.close()
+
+    page = Page(write_report([folder]))
+
+    assert "img" not in page.tags
+    assert "evil.example" not in " ".join(page.loads)
+    assert "<script>alert" not in page.source
+    assert page.text.count(HOSTILE) >= 8
+    assert any(HOSTILE in cell for row in page.tables["failures-table"] for cell in row)
+    assert any(HOSTILE in cell for row in page.tables["events-table"] for cell in row)
+    assert "<img" not in json.dumps(page.figures)  # plotly reads some tags in texts
+
+
+def test_failed_candidates_are_listed_by_reason_and_never_on_the_front(tmp_path):
+    folder = written(
+        tmp_path / "run", [[3.0, 3.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 4.0]],
+        ok=[True, False, False, False, True], reasons=["", "late", "bad sum", "late", ""],
+    )  # fmt: skip
+
+    page = Page(write_report([folder]))
+
+    assert page.tables["failures-table"][1:] == [["2", "late", "2, 4"], ["1", "bad sum", "3"]]
+    assert [name for name, _, _ in page.front] == ["5", "1"]
+    assert "5 evaluations, 3 failed" in page.text
+
+
+def test_an_empty_front_gives_a_page_that_says_so(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 2.0]], feasible=np.array([False]))
+
+    page = Page(write_report([folder]))
+
+    assert page.sections == ["asked", "answer", "journey", "sure", "repeat"]
+    assert "There is no front yet: 1 candidate judged; 0 failed, 1 not feasible." in page.text
+    assert page.front == []
+    assert page.figures == {}
+
+
+def test_a_run_without_any_candidate_can_be_reported(tmp_path):
+    space = SearchSpace((Choice("choices", [2]),))
+    file = RunFile.create(tmp_path / "run", {}, space, [Column("loss", "min", "", 1e-9, True)])
+    file.close()
+
+    page = Page(write_report([tmp_path / "run"]))
+
+    assert "the search has just begun" in page.text
+    assert "unfinished" in page.source
+
+
+def test_a_live_run_is_reported_while_it_goes_on(tmp_path):
+    given = RunConfig.from_mapping(
+        {"problem": {"id": "synthetic/layers"}, "algorithm": {"population": 12}}
+    )
+    run = Run.create(given, tmp_path / "run")
+    generations = iter(run)
+    next(generations)
+    next(generations)
+
+    page = Page(write_report([tmp_path / "run"]))
+    run.close()
+
+    view = read_run(tmp_path / "run")
+    assert not view.complete
+    assert "Not finished yet" in page.text
+    assert f"{len(view.candidates)} candidates" in page.text
+    assert len(page.front) == len(view.front_rows())
+
+
+def test_candidates_of_an_incomplete_generation_are_not_taken_for_feasible(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 2.0], [2.0, 1.0]], complete=False)
+
+    page = Page(write_report([folder]))
+
+    assert page.front == []
+    assert "0 failed, 2 not feasible" in page.text
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 6])
+def test_one_to_six_objectives_have_all_pairs_and_all_axes(tmp_path, m):
+    rng = np.random.default_rng(m)
+    goals = ["min", "max", "min", "max", "min", "max"][:m]
+    folder = written(tmp_path / "run", rng.random((60, m)), goals=goals)
+
+    page = Page(write_report([folder]))
+
+    spec = page.figures["front"]
+    fronts = [t for t in spec["data"] if t["name"] == "front"]
+    assert len(fronts) == max(1, m * (m - 1) // 2)
+    assert len({(t.get("xaxis"), t.get("yaxis")) for t in fronts}) == len(fronts)
+    assert len(page.front) == int(read_run(folder).candidates.on_front.sum())
+    if m > 2:
+        axes = page.figures["parallel"]["data"][0]["dimensions"]
+        assert len(axes) == m
+        for axis, goal in zip(axes, goals, strict=True):
+            low, high = axis["range"]
+            assert (low < high) == (goal == "min")  # better is down
+    else:
+        assert "parallel" not in page.figures
+
+
+def test_many_candidates_are_thinned_evenly_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("evo.report.figures.POINTS", 250)
+    monkeypatch.setattr("evo.report.figures.MEMBERS", 20)
+    x = np.linspace(0, 1, 400)
+    values = np.concatenate([np.stack([x, 1 - x], 1), np.stack([x + 1, 2 - x], 1)])
+    folder = written(tmp_path / "run", values)
+
+    page = Page(write_report([folder]))
+    again = Page(write_report([folder], tmp_path / "again.html"))
+
+    light = next(t for t in page.figures["front"]["data"] if t["name"] == "all candidates")
+    assert len(light["x"]) == 250
+    assert "250 of 800 feasible candidates are drawn lightly" in page.text
+    assert 20 <= len(page.front) <= 23
+    assert f"{len(page.front)} of 400 shown, evenly spaced" in page.text
+    assert page.source == again.source
+    tags = " ".join(row[0] for row in page.tables["front-table"])
+    assert all(mark in tags for mark in ("knee", "best f0", "best f1"))
+
+
+def test_several_runs_give_the_quartiles_of_numpy(tmp_path):
+    folders = [searched(tmp_path / f"s{seed}", seed=seed) for seed in range(4)]
+    target = write_report(folders)
+
+    page = Page(target)
+
+    assert target == tmp_path / "compare.html"
+    facts = gather([read_run(folder) for folder in folders])
+    last = min(int(curve.evaluations[-1]) for curve in facts.curves)
+    finals = [float(c.volume[c.evaluations <= last][-1]) for c in facts.curves]
+    expected = [f"{q:.4f}" for q in np.percentile(finals, [25, 50, 75])]
+    header, row = page.tables["bands-table"]
+    assert header[1] == "runs"
+    assert row[1:3] == ["4", f"{last:,}"]
+    assert row[3:] == expected
+    assert "n = 4 runs" in page.text
+    low, high, median = page.figures["spread"]["data"]
+    assert high["fill"] == "tonexty"
+    assert np.all(np.array(low["y"]) <= median["y"])
+    assert np.all(np.array(median["y"]) <= high["y"])
+    assert {row[2] for row in page.tables["runs-table"][1:]} == {"0", "1", "2", "3"}
+
+
+def test_the_front_of_several_runs_is_that_of_their_union(tmp_path):
+    one = written(tmp_path / "one", [[1.0, 3.0], [3.0, 2.0]])
+    two = written(tmp_path / "two", [[2.0, 1.0], [4.0, 4.0]], seed=1)
+
+    page = Page(write_report([one, two]))
+
+    assert [name for name, _, _ in page.front] == ["one:1", "two:1"]
+    assert page.front[1][1].endswith("two 1 --to candidate-1")
+    assert "2 of 4 candidates in 2 runs form the front" in page.text
+
+
+def test_runs_are_grouped_by_configuration_without_the_seed(tmp_path):
+    folders = [
+        written(tmp_path / f"{id}{seed}", [[1.0 + seed, 2.0], [2.0, 1.0]], seed=seed,
+                config={"algorithm": {"id": id, "population": 5}})
+        for id in ("nsga2", "random")
+        for seed in (0, 1)
+    ]  # fmt: skip
+
+    facts = gather([read_run(folder) for folder in folders])
+
+    assert facts.groups == (("nsga2", (0, 1)), ("random", (2, 3)))
+
+
+def test_runs_with_other_objectives_are_refused(tmp_path):
+    one = written(tmp_path / "one", [[1.0, 3.0]])
+    two = written(tmp_path / "two", [[1.0, 3.0]], goals=["min", "max"])
+
+    with pytest.raises(ConfigError, match="must search the same objectives"):
+        write_report([one, two])
+
+
+def test_a_failed_write_leaves_the_old_report_and_no_litter(tmp_path, monkeypatch):
+    folder = written(tmp_path / "run", [[1.0, 2.0]])
+    target = tmp_path / "out" / "page.html"
+    target.parent.mkdir()
+    target.write_text("old", encoding="utf-8")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evo.report.os, "fsync", full_disk)
+    with pytest.raises(StoreError, match="No space left on device"):
+        write_report([folder], target)
+
+    assert target.read_text(encoding="utf-8") == "old"
+    assert os.listdir(target.parent) == ["page.html"]
+
+
+def test_bad_input_is_told_in_one_sentence(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 2.0]])
+
+    with pytest.raises(ConfigError, match="at least one run folder"):
+        write_report([])
+    with pytest.raises(StoreError, match="holds no run"):
+        write_report([tmp_path])
+    with pytest.raises(ConfigError, match="got the folder"):
+        write_report([folder], tmp_path)
+
+
+def test_a_folder_named_twice_counts_once(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 2.0]])
+
+    assert write_report([folder, str(folder)]) == folder / "report.html"
+
+
+def test_how_to_repeat_shows_commands_configuration_and_versions(full):
+    view, page = full
+
+    for text in ("evo run ", "evo resume ", "evo front ", view.meta["fingerprint"]):
+        assert text in page.text
+    assert (view.folder / "config.toml").read_text().strip() in page.text
+    for name, version in view.meta["versions"].items():
+        assert f"{name} {version}" in page.text
+
+
+def test_a_lost_configuration_file_is_replaced_by_the_recorded_settings(tmp_path):
+    folder = searched(tmp_path / "run", generations=2)
+    (folder / "config.toml").unlink()
+
+    assert '"synthetic/layers"' in Page(write_report([folder])).text
+
+
+def test_a_moved_run_is_still_reported(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 2.0]])
+    shutil.move(folder, tmp_path / "else where")
+
+    page = Page(write_report([tmp_path / "else where"]))
+
+    assert "'" in page.front[0][1]  # the path is quoted for the shell
+
+
+def test_log_scale_needs_width_and_room_for_zeros():
+    less, more = Column("a", "min", "", 1e-9, True), Column("b", "max", "", 1e-9, True)
+    wide = np.array([0.01, 0.1, 1.0, 10.0, 10.0])
+
+    assert log_scale(less, wide)
+    assert not log_scale(more, wide)
+    assert not log_scale(less, -wide)
+    assert not log_scale(less, np.array([1.0, 2.0]))
+    zeros = np.append(wide, 0.0)
+    assert log_scale(less, zeros)
+    assert decades(zeros)[-1] < decades(zeros)[:-1].min()
+    assert np.allclose(decades(zeros)[:-1], np.log10(wide))
+
+
+def test_windows_hold_the_front_and_most_but_not_all_of_the_cloud():
+    column = Column("a", "min", "", 1e-9, True)
+    front, cloud = np.array([1.0, 2.0]), np.append(np.linspace(1, 3, 99), 1e6)
+
+    low, high = window(column, front, log=False, light=cloud)
+
+    assert low < 1.0
+    assert 2.9 < high < 3.5
+    assert window(column, np.empty(0), log=False) == [0.0, 1.0]
+    low, high = window(column, np.array([4.0]), log=False)
+    assert low < 4.0 < high
