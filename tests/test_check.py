@@ -331,3 +331,21 @@ def test_algorithm_that_repeats_itself_is_named():
 
     assert "asks again" in items
     assert "goes on in a space that is used up" in items
+
+
+def test_algorithm_that_cannot_bear_failures_is_named():
+    def delicate(nursery, *, n_objectives, constrained, settings):
+        inner = RandomSearch(
+            nursery, n_objectives=n_objectives, constrained=constrained, settings=settings
+        )
+        tell = inner.tell
+
+        def strict(genomes, fitness, violation):
+            if (violation > 1e20).any():
+                raise ValueError("too much")
+            tell(genomes, fitness, violation)
+
+        inner.tell = strict  # type: ignore[method-assign]
+        return inner
+
+    assert [f.item for f in failed(check_algorithm(delicate))] == ["failures raised"]

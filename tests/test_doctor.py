@@ -13,6 +13,14 @@ from evo.cli import main
 from evo.doctor import examine, file_system
 
 
+@pytest.fixture(autouse=True)
+def one_checkout(monkeypatch):
+    """Only the packages under test are on the path, wherever else a copy is installed."""
+    home = Path(doctor.__file__).resolve().parent.parent
+    others = [p for p in sys.path if not (Path(p) / "evo" / "__init__.py").is_file()]
+    monkeypatch.setattr(sys, "path", [str(home), *others])
+
+
 def found(items, name):
     return next(item for item in items if item.name == name)
 

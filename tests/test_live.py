@@ -79,11 +79,11 @@ def heading(generations: int | None = 40) -> Heading:
     )  # fmt: skip
 
 
-def generation(n: int, eta: float | None = 3.0) -> Generation:
+def generation(n: int, eta: float | None = 3.0, *, replayed: bool = False) -> Generation:
     return Generation(
         number=n, genomes=None, evaluation=None, population=None, hypervolume=0.41274,
         best={"drift": 0.081, "speed": 4.9}, front_size=14, evaluations=100 * (n + 1), cached=2,
-        seconds=3.14159, replayed=False, eta_seconds=eta,
+        seconds=3.14159, replayed=replayed, eta_seconds=eta,
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -126,6 +126,16 @@ def test_lines_speak_after_half_a_minute(monkeypatch):
         lines.hear(generation(n))
 
     assert [line.split()[0] for line in out.getvalue().splitlines()[4:]] == ["0", "2"]
+
+
+def test_lines_tell_only_the_last_of_replayed_generations():
+    out = io.StringIO()
+    lines = Lines(heading(generations=20), out)
+    for n in range(8):
+        lines.hear(generation(n, replayed=n < 6))
+    lines.close()
+
+    assert [line.split()[0] for line in out.getvalue().splitlines()[4:]] == ["5", "6", "7"]
 
 
 def test_table_keeps_the_newest_rows_and_no_colour_off_a_terminal():
