@@ -42,9 +42,9 @@ class LevelSpread:
     """Rows spread along the diagonal of the box, from all genes low to all genes high.
 
     With many genes, uniform draws pile up at the middle of every summed cost. Here row i first
-    draws a centre in slice i of n, then each ordered gene a share from a triangular bell around
-    that centre; unordered genes with more than two values are uniform, and switches are on with the
-    centre as probability.
+    draws a centre in slice i of n, then each gene a place from a triangular bell around it, rounded
+    up or down at random in proportion; a switch is so on with the centre as probability. Unordered
+    genes with more than two values are uniform.
 
     Args:
         width: Half-width of the bell, as a share of the gene's range.
@@ -55,15 +55,16 @@ class LevelSpread:
 
     def __call__(self, n: int, bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Shape (n, d), dtype of the bounds."""
-        shape = (n, len(bounds))
+        shape, dtype = (n, len(bounds)), bounds.low.dtype
         centre = (np.arange(n)[:, None] + rng.random((n, 1))) / max(n, 1)  # (n, 1)
-        bell = centre + self.width * (rng.random(shape) - rng.random(shape))
-        uniform = rng.random(shape)
-        span = bounds.high.astype(np.float64) - bounds.low.astype(np.float64)
-        switch = np.where(uniform < centre, 0.75, 0.25)
-        shares = np.where(bounds.ordered, np.clip(bell, 0.0, np.nextafter(1.0, 0.0)), uniform)
-        shares = np.where((span == 1) & ~bounds.ordered, switch, shares)
-        return from_shares(shares, bounds)
+        bell = self.width * (rng.random(shape) - rng.random(shape))
+        place, free = np.clip(centre + bell, 0.0, 1.0), rng.random(shape)
+        if np.issubdtype(dtype, np.floating):
+            return from_shares(place, bounds)
+        low, span = bounds.low.astype(np.int64), bounds.high.astype(np.int64) - bounds.low
+        level = np.minimum(np.floor(place * span + free).astype(np.int64), span)
+        uniform = np.minimum(np.floor(free * (span + 1)).astype(np.int64), span)
+        return (low + np.where(bounds.ordered | (span == 1), level, uniform)).astype(dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -205,7 +205,7 @@ def read_extra(settings: Settings, algorithm: str, defaults: Mapping[str, Any]) 
             continue
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise ConfigError(
-                f"setting {key!r} of algorithm {algorithm!r} must be a {wanted.__name__}, "
+                f"setting {key!r} of algorithm {algorithm!r} must be of type {wanted.__name__}, "
                 f"got {value!r}"
             )
     return {k: type(v)(settings.extra.get(k, v)) for k, v in defaults.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators import RNG, Crossover, Mutation, Sampling
-from operators.discrete import LevelStep, Reset, UniformCrossover
+from operators.discrete import DISCRETE, LevelStep, Reset, UniformCrossover
 from operators.real import SBX, Polynomial
 from operators.sample import LevelSpread, Uniform
 from operators.subset import SubsetMove, SubsetUnion
@@ -37,7 +37,8 @@ MUTATION = {
 SAMPLING = {"choice": LevelSpread(), "mask": LevelSpread(), "integer": Uniform(), "real": Uniform()}
 
 PAIR_RATE = 0.9  # share of pairs that are crossed; the others go on to mutation as they are
-TRIES = 20  # rounds of breeding, then of sampling, before a short batch is accepted
+TRIES = 20  # rounds of breeding, then of sampling, before the space is counted out
+COUNTABLE = 2**14  # spaces up to this size are searched to the last genome
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,11 +138,13 @@ class Nursery:
             if given is not None and len(given):
                 room = n - sum(map(len, found))
                 found.append(self.fresh(self.space.repair(given), room))
-        self._fill(found, n, self.sample)
-        return self._join(found)
+        return self._complete(found, n)
 
     def offspring(self, n: int, breed: Callable[[int], Genomes]) -> Genomes:
         """Up to n new genomes: bred ones first, samples when breeding only repeats itself.
+
+        In small discrete spaces whatever is left follows, so that fewer than n rows come back only
+        when the space is used up. Elsewhere a short batch means that sampling found nothing new.
 
         Args:
             n: Rows wanted.
@@ -149,8 +152,7 @@ class Nursery:
         """
         found: list[Genomes] = []
         self._fill(found, n, breed)
-        self._fill(found, n, self.sample)
-        return self._join(found)
+        return self._complete(found, n)
 
     def pairs(self, first: Genomes, second: Genomes) -> Genomes:
         """Mutated children of the given pairs, two per pair; repeats are possible."""
@@ -186,8 +188,27 @@ class Nursery:
                 return
             found.append(self.fresh(source(missing), missing))
 
-    def _join(self, found: list[Genomes]) -> Genomes:
+    def _complete(self, found: list[Genomes], n: int) -> Genomes:
+        """What was found and, up to n rows, samples and whatever a small space has left."""
+        self._fill(found, n, self.sample)
+        if (missing := n - sum(map(len, found))) > 0:
+            found.append(self.fresh(self._everything(), missing))
         return Genomes.concat(self.nothing(), *found)
+
+    def _everything(self) -> Genomes:
+        """All genomes of a small discrete space in random order; nothing for other spaces."""
+        parts = self.space.parts
+        if any(p.kind not in DISCRETE for p in parts):
+            return self.nothing()
+        spans = [p.bounds.high.astype(int) - p.bounds.low.astype(int) + 1 for p in parts]
+        sizes = np.concatenate(spans)
+        if np.log2(sizes).sum() > np.log2(COUNTABLE):
+            return self.nothing()
+        order = self.rng.permutation(int(np.prod(sizes)))
+        digits = np.stack(np.unravel_index(order, tuple(sizes)), axis=1)  # (n, d)
+        cut = np.split(digits, np.cumsum([len(s) for s in spans])[:-1], axis=1)
+        whole = {p.name: c + p.bounds.low for p, c in zip(parts, cut, strict=True)}
+        return self.space.repair(Genomes(whole))
 
 
 def _assign(
