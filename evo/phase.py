@@ -169,6 +169,10 @@ class Phase:
             seconds=self._lap(), copied=copied,
         )  # fmt: skip
         self.desk.ids[self.origin].update(zip(some.rows(), ids, strict=True))
+        failed = [reason for reason in evaluation.reasons if reason]
+        if failed and not copied:
+            told = f"{len(failed)} of {len(ids)} candidates failed, the first: {failed[0]}"
+            self.desk.file.event("failed", f"generation {self.number} of {self.origin}: {told}")
 
     def _close(self, kept: Genomes, evaluation: Evaluation, replayed: bool) -> Step:
         """Take the generation into the front, and mark it complete unless it is already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -24,7 +25,17 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return found | {"search code": search_code()}
+
+
+def search_code() -> str:
+    """Hash of the source that decides what is asked for: algorithms and operators."""
+    home = Path(__file__).resolve().parent
+    digest = hashlib.blake2b(digest_size=6)
+    for folder in (home / "algorithms", home.parent / "operators"):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def machine() -> dict[str, str]:
@@ -53,8 +64,17 @@ def fingerprints(problem: Problem) -> dict[str, str]:
     return {str(k): str(v) for k, v in tell().items()} if tell else {}
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One ``name old → new`` per entry of ``old`` that ``new`` has otherwise."""
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, complete: bool = False) -> list[str]:
+    """One ``name old → new`` per entry that differs.
+
+    Args:
+        old: Before.
+        new: Now.
+        complete: Whether entries that only one of the two has differ as well.
+    """
+    if complete:
+        names = [*old, *(n for n in new if n not in old)]
+        old, new = ({n: side.get(n, "nothing") for n in names} for side in (old, new))
     return [
         f"{name} {value} → {new[name]}"
         for name, value in old.items()

@@ -8,18 +8,26 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from .config import DEFAULT_PROBLEM, ProblemConfig, Ref, RunConfig
 from .errors import ConfigError, RegistryError
-from .problem import Problem
+from .problem import Objective, Problem
 from .suggest import did_you_mean
 
 KINDS = ("problem", "objective", "operator", "algorithm", "variant")
 GROUP = "evo.plugins"
+MODULE = "module"  # owner of a reference that names its target itself
+
+_EXPECTED = {
+    "problem": "name a class, or an object, that has space, objectives, constraints and batch",
+    "objective": "decorate the function with @evo.objective(name, goal=...), or annotate one "
+    "that makes one with -> evo.Objective",
+    "operator": "name a frozen dataclass whose call takes arrays, bounds and a generator",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ def resolve(kind: str, ref: str) -> Entry:
     if ref in entries:
         return entries[ref]
     if ":" in ref:
-        return Entry(ref, ref, owner="module")
+        return Entry(ref, ref, owner=MODULE)
     raise RegistryError(
         f"no {kind} called {ref!r}{did_you_mean(ref, entries)}",
         hint=f"evo list {kind}s shows what there is; module:attr names your own",
@@ -92,13 +100,17 @@ def build(kind: str, ref: Ref) -> Any:
     """Call the target with the settings of its row, overridden by those of ``ref``.
 
     A target that is no class and no function, such as a finished objective or operator, is returned
-    as it is; then settings are an error.
+    as it is; then settings are an error. A ``module:attr`` may come out of a run file that somebody
+    else wrote, so only what is meant to be such a thing is ever called.
 
     Raises:
-        RegistryError: The reference leads nowhere.
+        RegistryError: The reference leads nowhere, or to something of another kind.
         ConfigError: A setting is unknown or missing.
     """
     entry, target = resolve(kind, ref.id), load(kind, ref.id)
+    if entry.owner == MODULE and not _meant_as(kind, target):
+        found = f"the {type(target).__name__} {getattr(target, '__name__', repr(target)[:40])}"
+        raise RegistryError(f"{ref.id!r} is no {kind}: it is {found}", hint=_EXPECTED.get(kind))
     return call(f"{kind} {ref.id!r}", target, {**entry.settings, **ref.settings})
 
 
@@ -146,6 +158,18 @@ def call(what: str, target: Any, settings: Mapping[str, Any]) -> Any:
     if needed - set(settings):
         raise ConfigError(f"{what} needs the setting {sorted(needed - set(settings))[0]!r}")
     return target(**settings)
+
+
+def _meant_as(kind: str, target: Any) -> bool:
+    if kind == "problem":
+        return hasattr(target, "batch")
+    if kind == "operator":
+        return is_dataclass(target)
+    if kind == "objective":
+        returns = getattr(target, "__annotations__", {}).get("return")
+        made = returns is Objective or str(returns).rpartition(".")[2] == "Objective"
+        return isinstance(target, Objective) or (callable(target) and made)
+    return callable(target)
 
 
 def _is_factory(target: Any) -> bool:

@@ -31,7 +31,8 @@ def check_recorded(
             f"config.toml was edited since the run began: {'; '.join(edits)}",
             hint=f"undo the edit, or {warm}; --generations +N extends a run",
         )
-    moved = provenance.changes(meta["problem"], provenance.fingerprints(problem))
+    now = provenance.fingerprints(problem)
+    moved = provenance.changes(meta["problem"], now, complete=True)
     if moved:
         raise ReplayError(
             f"the problem is not the one recorded: {'; '.join(moved)}",

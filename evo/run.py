@@ -320,7 +320,8 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
     evaluator = LocalEvaluator(run.problem, run.judges, run.context, planner, known)
     dense = meta["describe"].get("dense", {})
     searched = [o.name for o in run.judges.objectives[: run.judges.n_searched]]
-    anchors = [[float(dense[n]) for n in searched]] if all(n in dense for n in searched) else []
+    known_dense = all(np.isfinite(dense.get(name, np.nan)) for name in searched)
+    anchors = [[float(dense[name]) for name in searched]] if known_dense else []
     return Desk(
         file=file,
         evaluator=evaluator,

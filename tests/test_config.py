@@ -1,4 +1,6 @@
 import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from evo.config import (
 )
 from evo.errors import ConfigError, RegistryError
 from evo.limits import parse_limit
+from evo.problem import Objective
 
 NAMES = st.from_regex(r"[a-z][a-z_/-]{0,8}:?[a-z]{1,3}", fullmatch=True)
 KEYS = st.from_regex(r"k_[a-z]{1,6}", fullmatch=True)
@@ -312,18 +315,61 @@ def test_collisions_and_broken_plugins_name_their_owners(plugins):
         registry.listing("problem")
 
 
+class Needy:
+    """Looks like a problem and wants a setting."""
+
+    def __init__(self, size):
+        raise AssertionError("never made without its setting")
+
+    def batch(self, genomes, context):
+        raise AssertionError("never asked")
+
+
+READY = SimpleNamespace(batch=None)
+
+
 @pytest.mark.parametrize(
     ("problem", "error", "message"),
     [
         ({"id": "synthetic/layers", "layrs": 3}, ConfigError, "no setting called 'layrs'; did you"),
-        ({"id": "json:dumps"}, ConfigError, "needs the setting 'obj'"),
-        ({"id": "problems:CATALOGUE", "a": 1}, ConfigError, "takes no settings"),
-        ({"id": "problems:CATALOGUE"}, RegistryError, "is no problem: it lacks space"),
+        ({"id": f"{__name__}:Needy"}, ConfigError, "needs the setting 'size'"),
+        ({"id": f"{__name__}:READY", "a": 1}, ConfigError, "takes no settings"),
+        ({"id": f"{__name__}:READY"}, RegistryError, "is no problem: it lacks space"),
+        ({"id": "problems:CATALOGUE"}, RegistryError, "is no problem: it is the dict"),
     ],
 )
 def test_problems_are_built_with_checked_settings(problem, error, message):
     with pytest.raises(error, match=message):
         registry.build_problem(RunConfig.from_mapping({"problem": problem}))
+
+
+@pytest.mark.parametrize("kind", ["problem", "objective", "operator"])
+def test_a_reference_out_of_a_run_file_never_calls_what_is_not_meant(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = Ref("os:system", {"command": "touch harm"})
+
+    with pytest.raises(RegistryError, match=f"'os:system' is no {kind}"):
+        registry.build(kind, command)
+    with pytest.raises(RegistryError, match="is no "):
+        registry.build(kind, Ref("subprocess:Popen", {"args": ["touch", "harm"]}))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def kept(least: int) -> Objective:
+    return Objective("kept", "max", lambda b: b.x > least)
+
+
+@dataclass(frozen=True)
+class Nudge:
+    size: float = 0.05
+
+
+def test_factories_of_objectives_and_operators_take_settings():
+    made = registry.build("objective", Ref(f"{__name__}:kept", {"least": 3}))
+
+    assert made.fn(SimpleNamespace(x=4)) is True
+    assert registry.build("operator", Ref(f"{__name__}:Nudge", {"size": 2.0})) == Nudge(2.0)
 
 
 def test_settings_of_a_row_can_be_overridden():

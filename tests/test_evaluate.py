@@ -110,6 +110,20 @@ def test_chunks_are_halved_when_memory_runs_out_and_the_size_is_remembered():
     assert judge.planner.chunk == 2
 
 
+@pytest.mark.parametrize(
+    "words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling x"]
+)
+def test_memory_errors_of_devices_are_known_by_their_words(words):
+    def crowded(batch):
+        if len(batch) > 2:
+            raise RuntimeError(words)
+        return batch.x
+
+    found = evaluator(Numbers(Objective("value", "min", crowded)), 8)(rows(*range(6)))
+
+    assert found.ok.all()
+
+
 def test_one_candidate_that_does_not_fit_alone_fails_and_the_others_do_not():
     def hungry(batch):
         if (batch.x == 6).any():
@@ -282,8 +296,7 @@ def test_default_objectives_of_the_problem_are_searched():
         ({"constraints": ["cc < 2"]}, ConfigError, "no objective called 'cc'"),
         ({"objectives": ["a"], "metrics": ["a"]}, ConfigError, "'a' is named twice"),
         ({"objectives": [{"id": "a", "k": 1}]}, ConfigError, "takes no settings, got k"),
-        ({"objectives": ["json:dumps"]}, ConfigError, "needs the setting 'obj'"),
-        ({"objectives": ["os:sep"]}, RegistryError, "'os:sep' is no objective but str"),
+        ({"objectives": ["os:sep"]}, RegistryError, "'os:sep' is no objective: it is the str"),
     ],
 )
 def test_names_that_cannot_be_judged_by_are_explained(settings, error, message):

@@ -239,6 +239,9 @@ def test_failed_candidates_are_recorded_with_their_reason_and_never_on_the_front
     reasons = {int(k): c.reason[i] for i, k in enumerate(first)}
     assert reasons[3] == "objective 'patchy' raised ValueError: level 3 at the first layer"
     assert reasons[1] == "objective 'patchy' returned nan"
+    told = [e.text for e in view.events if e.kind == "failed"]
+    assert len(told) == len({int(g) for g in c.generation[~c.ok]})
+    assert "candidates failed, the first: objective 'patchy'" in told[0]
 
 
 @pytest.mark.parametrize(
@@ -463,7 +466,8 @@ class Drifting(Layers):
     def fingerprint(self):
         from pathlib import Path
 
-        return {**super().fingerprint(), "text": Path("text.txt").read_text()}
+        text = Path("text.txt").read_text()
+        return {**super().fingerprint(), "text": text} | ({"more": "x"} if text == "3" else {})
 
 
 def test_another_text_or_model_is_refused_and_nothing_is_lost(tmp_path, monkeypatch):
@@ -474,6 +478,9 @@ def test_another_text_or_model_is_refused_and_nothing_is_lost(tmp_path, monkeypa
     (tmp_path / "text.txt").write_text("two")
 
     with pytest.raises(ReplayError, match="not the one recorded: text one → two") as caught:
+        Run.resume(tmp_path / "run")
+    (tmp_path / "text.txt").write_text("3")
+    with pytest.raises(ReplayError, match="text one → 3; more nothing → x"):
         Run.resume(tmp_path / "run")
 
     assert "--warm-start" in (caught.value.hint or "")

@@ -13,6 +13,13 @@ from ..errors import DeviceError
 SHARE = 0.5
 """Share of the free memory that the first guess may fill."""
 
+_TORCH_SAYS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 LARGEST = 4096
 """Chunk of a problem that says nothing about its memory."""
 
@@ -81,12 +88,18 @@ def pick_device(wanted: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host or a device ran out of memory; torch is never imported here."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator: can't allocate memory" in str(error)
-    )
+    """Whether the host or a device ran out of memory, at first hand or as the cause of the error.
+
+    torch says so in several ways and is never imported here.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
+            return True
+        if any(words in str(link) for words in _TORCH_SAYS):
+            return True
+        link = link.__cause__
+    return False
 
 
 def release() -> None:
