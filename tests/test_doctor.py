@@ -110,8 +110,9 @@ def test_command_of_another_tool_or_python(tmp_path, monkeypatch):
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
 tmpfs /home/ann/fast tmpfs rw 0 0
+/dev/sdb1 /home ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
 server:/x /with\\040space nfs rw 0 0
 """
 
