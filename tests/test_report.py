@@ -20,6 +20,7 @@ from evo.report import write_report
 from evo.report.evidence import rank_correlation
 from evo.report.facts import gather
 from evo.report.maps import shares
+from evo.report.markup import data
 from evo.report.plot import decades, log_scale, window
 from evo.run import Run
 from evo.space import Choice, SearchSpace
@@ -34,7 +35,7 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__(convert_charrefs=True)
         self.sections, self.tables, self.figures, self.loads, self.tags = [], {}, {}, [], []
-        self.front, self.texts, self.meta = [], [], []
+        self.front, self.best, self.texts, self.meta = [], [], [], []
         self._table = self._cell = self._figure = None
         self._silent = False
         self.source = path.read_text(encoding="utf-8")
@@ -60,6 +61,8 @@ class Page(HTMLParser):
             self._cell = ""
             if tag == "td" and "data-value" in given:
                 self.front[-1][2].append(float(given["data-value"]))
+            if given.get("class") == "best":
+                self.best.append((self.front[-1][0], float(given["data-value"])))
         if tag == "script":
             self._figure, self._silent = given.get("data-figure"), "data-figure" not in given
         if tag == "style":
@@ -192,6 +195,22 @@ def test_front_rows_are_sorted_by_the_first_objective_and_mark_knee_and_bests(fu
     assert next(cell for cell in cells if "best params" in cell).startswith(best[0])
 
 
+def test_goals_decide_what_is_best_and_where_the_knee_lies(tmp_path):
+    values = [[1.0, 9.0], [3.0, 8.0], [4.0, 1.0], [2.0, 2.0]]
+    folder = written(tmp_path / "run", values, goals=["max", "max"])
+
+    page = Page(write_report([folder]))
+
+    assert [name for name, _, _ in page.front] == ["3", "2", "1"]
+    assert page.best == [("3", 4.0), ("1", 9.0)]
+    assert "its knee, candidate 2, has f0 3 and f1 8." in page.text
+    # Normalised fitness: (0, 1), (1/3, 1/8), (1, 0) in a box whose corner lies at 1.1.
+    volume = 1.1 * 0.1 + (1.1 - 1 / 3) * (1 - 1 / 8) + (1.1 - 1) * (1 / 8)
+    growth = page.figures["growth"]["data"][0]
+    assert growth["y"] == [pytest.approx(volume / 1.21)]
+    assert page.figures["best"]["data"][1]["y"] == [9.0]
+
+
 def test_the_matrix_draws_front_and_candidates_with_their_values(full):
     view, page = full
     spec = page.figures["front"]
@@ -295,6 +314,22 @@ def test_validation_figure_and_correlation_equal_independent_ones(full):
     assert (
         f"On validation data, {stays} of {len(rows)} front members stay non-dominated" in page.text
     )
+
+
+def test_members_that_fall_behind_on_validation_data_are_counted(tmp_path):
+    folder = written(tmp_path / "run", [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+    file = RunFile.open(folder)
+    file.judge("validation", [1, 2, 3], ["f0", "f1"], np.array([[1, 3], [2, 0.5], [3, 1.0]]))
+    file.judge("confirmed", [1, 2, 3], ["f1"], np.array([[3.5], [2.0], [1.0]]))
+    file.close()
+
+    page = Page(write_report([folder]))
+
+    assert "On validation data, 2 of 3 front members stay non-dominated" in page.text
+    assert "Measured again, 3 of 3 front members stay non-dominated" in page.text
+    assert page.front[0][2] == [1.0, 1.0, 3.0, 3.0, 3.5]
+    assert page.tables["front-table"][1] == ["search", "validation", "confirmed"]
+    assert {"validation", "confirmed"} <= set(page.figures)
 
 
 def test_rank_correlation_handles_ties_gaps_and_constants():
@@ -411,6 +446,30 @@ def test_hostile_texts_stay_texts(tmp_path):
     assert any(HOSTILE in cell for row in page.tables["failures-table"] for cell in row)
     assert any(HOSTILE in cell for row in page.tables["events-table"] for cell in row)
     assert "<img" not in json.dumps(page.figures)  # plotly reads some tags in texts
+
+
+def test_names_of_run_folders_stay_texts_in_figures(tmp_path):
+    odd = "<img src=https:x>"
+    folders = [
+        written(tmp_path / f"{odd}{k}", [[1.0 + k, 2.0, 3.0], [2.0, 1.0 + k, 3.0 - k]], seed=k)
+        for k in range(2)
+    ]
+
+    page = Page(write_report(folders))
+
+    assert "img" not in page.tags
+    told = [t for trace in page.figures["front"]["data"] for t in trace.get("hovertext", [])]
+    assert any("&lt;img" in text for text in told)
+    assert not any("<img" in text for text in told)
+    assert page.front[0][0].startswith(odd)
+
+
+def test_data_in_the_page_cannot_close_its_element():
+    text = data({"a": "</script><script>alert(1)</script>", "b": float("nan")}, "id='x'")
+
+    assert text.count("<") == 2
+    inside = text[text.index(">") + 1 : text.rindex("</script>")]
+    assert json.loads(inside) == {"a": "</script><script>alert(1)</script>", "b": None}
 
 
 def test_failed_candidates_are_listed_by_reason_and_never_on_the_front(tmp_path):
