@@ -275,21 +275,28 @@ def test_role_is_told_by_the_arguments():
         role_of(lambda a: a)
 
 
-QUICK = [i for i in ALGORITHMS if i in ("nsga2", "random", "deap-nsga2", "evopress")]
-
-
-@pytest.mark.parametrize("algorithm", QUICK)
-def test_algorithm_passes(algorithm):
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_of_the_catalogue_passes(algorithm):
     found = check_algorithm(algorithm, population=8, generations=4)
 
     assert failed(found) == []
     assert len(found) > 12
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [i for i in ALGORITHMS if i not in QUICK])
-def test_every_other_algorithm_passes(algorithm):
-    assert failed(check_algorithm(algorithm)) == []
+def test_algorithm_without_constraints_is_tried_without_them():
+    found = check_algorithm("moead", population=8, generations=3)
+
+    assert [f.detail for f in found if f.item == "constraints are refused"] != []
+    assert failed(found) == []
+
+
+def test_algorithm_that_cannot_begin_is_named():
+    def refuses(nursery, **settings):
+        raise ConfigError("not today")
+
+    items = [f.item for f in failed(check_algorithm(refuses))]
+
+    assert items == ["refusing constraints only raised", "searching raised"]
 
 
 def test_algorithm_under_global_chance_is_named():

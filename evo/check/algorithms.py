@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..algorithms import Algorithm, Factory, Settings, create
-from ..errors import OrderError
+from ..errors import ConfigError, OrderError
 from ..genomes import Genomes
 from ..indicators import nondominated
 from ..problem import Array
@@ -29,6 +29,7 @@ class _Trial:
     population: int
     generations: int
     seed: int
+    constrained: bool = True
 
     def make(self, *, seed: int | None = None, space: SearchSpace | None = None) -> Algorithm:
         settings = Settings(
@@ -37,9 +38,14 @@ class _Trial:
             generations=self.generations,
         )
         return create(
-            self.algorithm, space or _space(), n_objectives=2, constrained=True, settings=settings,
-            starts=_start(space or _space()),
+            self.algorithm, space or _space(), n_objectives=2, constrained=self.constrained,
+            settings=settings, starts=_start(space or _space()),
         )  # fmt: skip
+
+    def judge(self, genomes: Genomes) -> tuple[Array, Array]:
+        """Fitness (n, 2) and violation (n,), all 0 for an algorithm without constraints."""
+        fitness, violation = _judge(genomes)
+        return fitness, violation * self.constrained
 
     def drive(self, algorithm: Algorithm, fail: bool = False) -> Iterator[Genomes]:
         """Ask and tell; yields each batch after it was told."""
@@ -47,7 +53,7 @@ class _Trial:
             asked = algorithm.ask()
             if not len(asked):
                 return
-            fitness, violation = _judge(asked)
+            fitness, violation = self.judge(asked)
             if fail:
                 fitness[(np.arange(len(asked)) + number) % 3 == 0] = np.nan
             algorithm.tell(asked, fitness, violation)
@@ -65,7 +71,8 @@ def check_algorithm(
         generations: Generations to drive it for each item.
         seed: Root seed.
     """
-    found, trial = Findings(), _Trial(algorithm, population, generations, seed)
+    found = Findings()
+    trial = _under_constraints(_Trial(algorithm, population, generations, seed), found)
     with watching_chance(found):
         asked = found.attempt("searching", lambda: list(trial.drive(trial.make())))
         if asked is None:
@@ -80,6 +87,20 @@ def check_algorithm(
             )
     found.attempt("outside chance", lambda: _check_outside_chance(trial, asked, found))
     return found
+
+
+def _under_constraints(trial: _Trial, found: Findings) -> _Trial:
+    """The same trial, without constraints when the algorithm says that it knows none."""
+    try:
+        trial.make()
+    except ConfigError as error:
+        free = replace(trial, constrained=False)
+        if found.attempt("refusing constraints only", free.make) is not None:
+            found.append(Finding("constraints are refused", True, error.message))
+        return free
+    except Exception:  # whatever it is, the first item meets it again and reports it
+        return trial
+    return trial
 
 
 def _space() -> SearchSpace:
@@ -135,9 +156,11 @@ def _check_neighbours(trial: _Trial, found: Findings) -> None:
 def _check_order(trial: _Trial, found: Findings) -> None:
     algorithm = trial.make()
     strange = _space().sample(3, stream(trial.seed, "strange"))
-    _expect_order(found, "tell before ask", lambda: algorithm.tell(strange, *_judge(strange)))
+    _expect_order(found, "tell before ask", lambda: algorithm.tell(strange, *trial.judge(strange)))
     algorithm.ask()
-    _expect_order(found, "tell of other genomes", lambda: algorithm.tell(strange, *_judge(strange)))
+    _expect_order(
+        found, "tell of other genomes", lambda: algorithm.tell(strange, *trial.judge(strange))
+    )
 
 
 def _expect_order(found: Findings, what: str, act: Callable[[], Any]) -> None:
@@ -154,7 +177,7 @@ def _check_inputs(trial: _Trial, found: Findings) -> None:
     untouched = True
     for _ in range(2):
         asked = algorithm.ask()
-        fitness, violation = _judge(asked)
+        fitness, violation = trial.judge(asked)
         kept = copy_genomes(asked), fitness.copy(), violation.copy()
         algorithm.tell(asked, fitness, violation)
         untouched &= same_genomes(kept[0], asked)
@@ -189,7 +212,7 @@ def _check_exhausted(trial: _Trial, found: Findings) -> None:
         if ended:
             break
         keys += asked.keys()
-        algorithm.tell(asked, *_judge(asked))
+        algorithm.tell(asked, *trial.judge(asked))
     ended = ended and len(keys) == len(set(keys)) <= 4
     found.expect(ended, "ends when the space is used up", "goes on in a space that is used up")
 
