@@ -99,6 +99,27 @@ class Front:
         return sorted(after - before), sorted(before - after)
 
 
+def spread_order(fitness: Array) -> NDArray[np.intp]:
+    """An order in which every prefix is spread over the front: each next row is the loneliest left.
+
+    Args:
+        fitness: Minimised values, shape (n, m); each objective is scaled to its extent.
+
+    Returns:
+        Shape (n,); the best row of the first objective comes first. Quadratic in n.
+    """
+    extent = np.ptp(fitness, axis=0) if len(fitness) else np.zeros(fitness.shape[1])
+    points = fitness / np.where(extent > 0, extent, 1.0)
+    order: list[int] = []
+    distance = np.full(len(points), np.inf)
+    for _ in range(len(points)):
+        chosen = int(distance.argmax()) if order else int(points[:, 0].argmin())
+        order.append(chosen)
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen], axis=1))
+        distance[chosen] = -1.0  # never again
+    return np.array(order, dtype=np.intp)
+
+
 def compare_origins(view: RunView) -> dict[str, float]:
     """Hypervolume of the front of each origin, all in one box that spans all those fronts.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import provenance
 from .algorithms import Algorithm, Population, Settings, create
-from .archive import Box
+from .archive import Box, spread_order
 from .config import DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
 from .errors import ConfigError, StoreError
 from .evaluate import Judges, LocalEvaluator, Planner, Verdict, first_chunk, pick_device
@@ -25,6 +25,7 @@ from .phase import Desk, Phase, Step
 from .problem import Context, Evaluation, Problem, describe_part
 from .registry import build, build_problem, load, resolve
 from .replay import check_recorded, what_changed
+from .schema import guarded
 from .space import SearchSpace
 from .stopping import eta, extended, stop_reason
 from .store import SEARCH, RunFile, read_run
@@ -128,9 +129,13 @@ class Run:
         name = config.problem.id or DEFAULT_PROBLEM
         path = Path(folder) if folder is not None else default_folder(name, config.seed)
         file = RunFile.create(path, meta, problem.space, judges.columns, starts=starts)
-        with_config = path / "config.toml"
-        with_config.write_text(config.to_toml(), encoding="utf-8")
-        return Run(config, problem, judges, algorithm, file, Context(device, config.seed))
+        try:
+            with guarded(path):
+                (path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+            return Run(config, problem, judges, algorithm, file, Context(device, config.seed))
+        except BaseException:
+            file.close()
+            raise
 
     @staticmethod
     def resume(
@@ -367,5 +372,6 @@ def _warm_start(folder: Path, generations: int | None, command: Sequence[str] | 
         config = config.override("stop.generations", generations)
     beside = (folder.with_name(f"{folder.name}-warm{k}") for k in range(1, 10_000))
     path = next(path for path in beside if not path.exists())
+    rows = rows[spread_order(view.fitness[rows])]  # a small population takes the first of them
     starts = view.candidates.genomes.take(rows)
     return Run.create(config, path, starts=starts, command=command, origin=str(folder))

@@ -79,8 +79,8 @@ class RunFile:
         The file appears under its name only when it is whole.
 
         Raises:
-            StoreError: The folder holds a run or other files, is locked, or cannot be written.
-            ObjectiveError: Two columns share a name, or one has the name of a fixed column.
+            StoreError: The folder holds a run or other files, is locked, or cannot be written; or
+                two columns share a name, or one has the name of a fixed column.
         """
         folder = Path(folder)
         check_columns([c.name for c in columns])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evo.archive import Box, Front, compare_origins
+from evo.archive import Box, Front, compare_origins, spread_order
 from evo.config import RunConfig, load_config
 from evo.errors import (
     ConfigError,
@@ -555,6 +555,27 @@ def test_a_warm_start_begins_beside_the_old_run_from_its_front(tmp_path):
     assert new.meta["config"]["algorithm"]["population"] == 40
     assert len(generations) == 4
     assert len(read_run(tmp_path / "run").candidates) == len(old.candidates)
+
+
+def test_a_small_warm_start_takes_the_ends_and_the_middle_of_the_front(tmp_path):
+    _, _, old = run_all(config(population=40), tmp_path / "run")
+    path = tmp_path / "run" / "config.toml"
+    path.write_text(path.read_text().replace("population = 40", "population = 4"))
+
+    with Run.resume(tmp_path / "run", warm_start=True) as run:
+        asked = next(iter(run)).genomes.rows()
+
+    rows = old.candidates.genomes.rows()
+    ends = [rows[k] for k in old.front_rows()[[0, -1]]]
+    assert set(ends) <= set(asked) <= {rows[k] for k in old.front_rows()}
+
+
+def test_spread_order_takes_the_loneliest_next():
+    line = np.array([[0.0, 100.0], [1.0, 90.0], [5.0, 50.0], [9.0, 10.0], [10.0, 0.0]])
+
+    assert spread_order(line).tolist() == [0, 4, 2, 1, 3]
+    assert sorted(spread_order(np.ones((3, 2))).tolist()) == [0, 1, 2]
+    assert spread_order(np.zeros((0, 2))).tolist() == []
 
 
 def test_a_warm_start_needs_a_front(tmp_path):
