@@ -63,9 +63,7 @@ def ranks(fitness: ArrayLike) -> NDArray[np.intp]:
         return np.unique(values[:, 0], return_inverse=True)[1].astype(np.intp)
     import moocore
 
-    # Equal rows share a rank: sort distinct rows only, then hand the ranks back.
-    distinct, inverse = np.unique(values, axis=0, return_inverse=True)
-    return moocore.pareto_rank(distinct).astype(np.intp)[inverse.reshape(-1)]
+    return moocore.pareto_rank(values).astype(np.intp)
 
 
 def normalise(values: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> Array:

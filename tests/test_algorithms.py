@@ -687,7 +687,7 @@ def test_any_factory_is_welcome():
 
 def test_greedy_follows_the_best_ratio_step_by_step():
     """Three sites, two levels: loss rises and cost falls per site are known."""
-    loss, cost = np.array([1.0, 4.0, 2.0]), np.array([1.0, 8.0, 3.0])
+    loss, cost = np.array([1.0, 12.0, 2.0]), np.array([1.0, 8.0, 3.0])
     algorithm = make("greedy", SearchSpace((Choice("c", [2, 2, 2]),)), population=50)
     asked = []
     for _ in range(3):
@@ -697,8 +697,8 @@ def test_greedy_follows_the_best_ratio_step_by_step():
         algorithm.tell(genomes, np.stack([x @ loss, (1 - x) @ cost], 1), np.zeros(len(genomes)))
 
     assert asked[0] == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    # ratios 1, 1/2, 2/3: site 1 goes first, then site 2 (2/3 against 1)
-    assert asked[1] == [[1, 1, 0], [0, 1, 1]]
+    # ratios 1, 3/2, 2/3: site 2 goes first, though site 0 loses less and site 1 saves more
+    assert asked[1] == [[1, 0, 1], [0, 1, 1]]
     assert asked[2] == [[1, 1, 1]]
 
 

@@ -110,6 +110,20 @@ def test_hypervolume_cut_keeps_as_much_as_pymoos(m):
     assert ours == pytest.approx(stock, rel=2e-3)
 
 
+@pytest.mark.parametrize(("m", "n", "exact"), [(3, 300, 1), (5, 60, 1), (5, 300, 0), (6, 60, 0)])
+def test_contributions_are_exact_where_that_is_quick(m, n, exact, monkeypatch):
+    import moocore
+
+    calls, real = [], moocore.hv_contributions
+    monkeypatch.setattr(
+        moocore, "hv_contributions", lambda *a, **k: calls.append(1) or real(*a, **k)
+    )
+
+    by_hypervolume(curved_front(n, m, 1.0), n - 1, rng())
+
+    assert len(calls) == exact
+
+
 @pytest.mark.parametrize("m", [3, 4, 6])
 def test_sampled_hypervolume_cut_is_nearly_as_good_as_exact_greedy(m):
     from moocore import hv_contributions
@@ -130,11 +144,14 @@ def test_sampled_hypervolume_cut_is_nearly_as_good_as_exact_greedy(m):
 
 def test_ties_keep_their_input_order():
     """Unstable sorts scramble beyond 16 equal values, differently on other processors."""
-    same = np.ones((500, 3))
+    tied = np.tile([[2.0, 2.0], [1.0, 1.0]], (250, 1))  # two points, taking turns
+    good, bad = list(range(1, 500, 2)), list(range(0, 500, 2))
 
-    assert by_rank_and_crowding(same, 200)[0].tolist() == list(range(200))
-    assert sorted(by_strength(same, 200)[0].tolist()) == list(range(200))
-    assert by_hypervolume(same[:, :2], 200, rng())[0].tolist() == list(range(200))
+    assert by_rank_and_crowding(tied, 300)[0].tolist() == good + bad[:50]
+    assert by_strength(tied, 300)[0].tolist() == good + bad[:50]
+    assert by_hypervolume(tied, 300, rng())[0].tolist() == good + bad[:50]
+    assert sorted(by_strength(tied, 200)[0].tolist()) == good[:200]
+    assert set(by_geometry(tied, 300, geodesic=False)[0].tolist()) >= set(good)
 
 
 def test_every_survival_returns_the_number_asked_for_without_repeats():
@@ -225,6 +242,9 @@ def test_angles_turn_their_directions_to_the_scale_of_the_front():
 
     assert len(turning(front)) == 11
     assert len(still(front)) < 8
+    with np.errstate(all="raise", under="ignore"):
+        for _ in range(2):  # directions fall together
+            assert len(turning(front * [1.0, 1e14])) >= 1
 
 
 def test_decompositions_by_hand():

@@ -194,6 +194,17 @@ def test_deap_neither_reads_nor_moves_the_global_generators(name):
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
 
 
+def test_both_global_generators_are_seeded_inside():
+    draws = []
+    for _ in range(2):
+        random.random()
+        np.random.random()  # noqa: NPY002
+        with global_random(7):
+            draws.append((random.random(), np.random.random()))  # noqa: NPY002
+
+    assert draws[0] == draws[1]
+
+
 def test_global_generators_come_back_after_an_error():
     before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
 
