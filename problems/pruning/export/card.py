@@ -1,0 +1,185 @@
+"""What lies beside the weights of an export: tokenizer, sentence-transformers files, model card."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import evo
+
+from ..models import Pretrained
+from .plan import BlockPlan, Plan
+
+SENTENCE_FILES = (
+    "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
+)  # fmt: skip
+_SAFE = {".json", ".txt", ".safetensors"}
+
+
+def write_tokenizer(pretrained: Pretrained, folder: Path) -> None:
+    """Save the tokenizer, and the settings for generation where the model has some."""
+    pretrained.tokenizer.save_pretrained(folder)
+    settings = getattr(pretrained.model, "generation_config", None)
+    if pretrained.kind == "lm" and settings is not None:
+        settings.save_pretrained(folder)
+
+
+def write_sentence_files(pretrained: Pretrained, pooling: str, folder: Path) -> bool:
+    """Let sentence-transformers open an encoder: copy its files, or write the few it needs.
+
+    Args:
+        pretrained: The dense model.
+        pooling: ``mean``, ``cls`` or ``last``; used when the dense folder has no such files.
+        folder: Where to write.
+
+    Returns:
+        Whether the files are there; not so when a later module of the dense model (a projection,
+        say) is stored in a format that can run code.
+    """
+    if pretrained.kind == "lm":
+        return False
+    listing = pretrained.folder / "modules.json"
+    if not listing.is_file():
+        _write_pooling(pretrained, pooling, folder)
+        return True
+    paths = [str(m.get("path") or "") for m in json.loads(listing.read_text())]
+    places = [pretrained.folder / path for path in paths if path]
+    found = [f for place in places if place.is_dir() for f in place.rglob("*") if f.is_file()]
+    inside = all(p.resolve().is_relative_to(pretrained.folder.resolve()) for p in places)
+    if not inside or any(f.suffix not in _SAFE | {".md"} for f in found):
+        return False
+    for file in [*(pretrained.folder / name for name in SENTENCE_FILES), *found]:
+        if file.is_file():
+            target = folder / file.relative_to(pretrained.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    return True
+
+
+def _write_pooling(pretrained: Pretrained, pooling: str, folder: Path) -> None:
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    config = {
+        "word_embedding_dimension": int(pretrained.config.hidden_size),
+        "pooling_mode_mean_tokens": pooling == "mean",
+        "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_lasttoken": pooling == "last",
+    }
+    (folder / "1_Pooling").mkdir()
+    (folder / "modules.json").write_text(json.dumps(modules, indent=2))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config, indent=2))
+
+
+def how_to_load(pretrained: Pretrained, plan: Plan, name: str, *, sentences: bool) -> str:
+    """The line of Python that opens an export.
+
+    Args:
+        pretrained: The dense model.
+        plan: The export.
+        name: The folder as a reader would type it.
+        sentences: Whether sentence-transformers opens it.
+    """
+    trust = "" if plan.plain else ", trust_remote_code=True"
+    if sentences:
+        return f"SentenceTransformer({name!r}{trust})"
+    auto = "AutoModelForCausalLM" if pretrained.kind == "lm" else "AutoModel"
+    return f"{auto}.from_pretrained({name!r}{trust})"
+
+
+def base_license(folder: Path) -> str | None:
+    """The ``license`` line at the top of a model's card, or None."""
+    file = folder / "README.md"
+    if not file.is_file():
+        return None
+    head = re.match(r"---\n(.*?)\n---", file.read_text(errors="replace"), re.DOTALL)
+    found = re.search(r"^license:\s*(\S+)\s*$", head[1], re.MULTILINE) if head else None
+    return found[1] if found else None
+
+
+def write_card(
+    pretrained: Pretrained, plan: Plan, facts: Mapping[str, Any], folder: Path, name: str
+) -> None:
+    """Write ``README.md``: where it comes from, what was removed, what it measures, how to open it.
+
+    Args:
+        pretrained: The dense model.
+        plan: The export.
+        facts: What :func:`problems.pruning.export.export` returns.
+        folder: Where to write.
+        name: Name of the export.
+    """
+    licence = base_license(pretrained.folder)
+    head = [f"base_model: {pretrained.name}", "tags: [pruned, evoprune]"]
+    head += [f"license: {licence}"] if licence else []
+    share = facts["params"] / facts["dense_params"]
+    lines = [
+        "---", *head, "---", "", f"# {name}", "",
+        f"{pretrained.name} pruned to {share:.1%} of its parameters "
+        f"({facts['params']:,} of {facts['dense_params']:,}), "
+        f"made with evoprune {evo.__version__}.",
+        "", "```python", *_imports(facts["load"]), f"model = {facts['load']}", "```", "",
+        _reason(plan), "", "| block | in the dense model | attention | feed-forward |",
+        "|---|---|---|---|", *_rows(plan, pretrained), "",
+    ]  # fmt: skip
+    if facts["sparsity"]:
+        stored = "packed as a bitmap and values" if plan.packed else "stored as zeros"
+        lines += [f"Sparsity ({stored}):", ""]
+        lines += [f"- {site}: {share:.1%} of the weights are zero"
+                  for site, share in facts["sparsity"].items()] + [""]  # fmt: skip
+    if facts["values"]:
+        lines += ["| objective | value |", "|---|---|"]
+        lines += [f"| {n} | {v['found']:.6g} |" for n, v in facts["values"].items()] + [""]
+    (folder / "README.md").write_text("\n".join(lines))
+
+
+def _imports(load: str) -> list[str]:
+    name = re.split(r"\W", load)[0]
+    library = "sentence_transformers" if name == "SentenceTransformer" else "transformers"
+    return [f"from {library} import {name}", ""]
+
+
+def _reason(plan: Plan) -> str:
+    if plan.plain:
+        return "It is an ordinary checkpoint of its architecture; no code comes with it."
+    return (
+        "Its blocks differ from one another, so the folder brings the code that rebuilds them "
+        "(`modeling_evo.py`, `evo_layouts.py`); without it, loading stops at the first tensor."
+    )
+
+
+def _rows(plan: Plan, pretrained: Pretrained) -> list[str]:
+    rows, position = [], 0
+    for block in plan.blocks:
+        place = "–" if block.dropped else str(position)
+        position += not block.dropped
+        rows.append(
+            f"| {place} | {block.index} | {_attention(block, pretrained)} | {_width(block)} |"
+        )
+    return rows
+
+
+def _attention(block: BlockPlan, pretrained: Pretrained) -> str:
+    if block.dropped or "attention" in block.skip:
+        return "removed"
+    heads = pretrained.blocks[block.index].heads
+    kept = heads.groups if block.groups is None else block.groups
+    return _with_sparsity(f"{kept * heads.per_group} of {heads.query} heads", block, "attention")
+
+
+def _width(block: BlockPlan) -> str:
+    if block.dropped or "feed_forward" in block.skip:
+        return "removed"
+    text = "all neurons" if block.width is None else f"{block.width} neurons"
+    return _with_sparsity(text, block, "feed_forward")
+
+
+def _with_sparsity(text: str, block: BlockPlan, part: str) -> str:
+    found = [v.name for n, v in block.chosen.items() if v.sparsity and n.endswith(part)]
+    return f"{text}, {found[0]}" if found else text
