@@ -10,8 +10,24 @@ from .config import RunConfig, differences, load_config
 from .errors import ReplayError, StoreError
 from .evaluate import Judges
 from .problem import Problem
-from .schema import Layout
+from .schema import Layout, damaged
 from .store import RunFile
+
+NEEDED = ("config", "stop", "chunk", "describe", "device", "git", "host", "problem", "versions")
+"""Settings without which a run cannot go on."""
+
+
+def read_settings(file: RunFile) -> dict[str, Any]:
+    """The settings of a run that is to go on.
+
+    Raises:
+        StoreError: One of them is missing.
+    """
+    meta = file.meta()
+    missing = [name for name in NEEDED if name not in meta]
+    if missing:
+        raise damaged(file.folder, f"its settings lack {', '.join(missing)}")
+    return meta
 
 
 def check_recorded(

@@ -24,7 +24,7 @@ from .genomes import Genomes
 from .phase import Desk, Phase, Step
 from .problem import Context, Evaluation, Problem, describe_part
 from .registry import build, build_problem, load, resolve
-from .replay import check_recorded, what_changed
+from .replay import check_recorded, read_settings, what_changed
 from .schema import guarded
 from .space import SearchSpace
 from .stopping import eta, extended, stop_reason
@@ -340,7 +340,7 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
 
 
 def _reopen(file: RunFile, more_generations: int | None) -> Run:
-    meta = file.meta()
+    meta = read_settings(file)
     config = RunConfig.from_mapping(meta["config"])
     problem = build_problem(config)
     judges = Judges.of(problem, config)

@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,10 +48,11 @@ def config(algorithm="nsga2", problem=f"{__name__}:Slow", **more) -> RunConfig:
     )
 
 
-def go(given: RunConfig, folder: Path) -> None:
-    """Begin the run, or go on with it, to its end."""
+def go(given: RunConfig, folder: Path, begun: Callable[[], Any] = lambda: None) -> None:
+    """Begin the run, or go on with it, to its end; tell when it is about to search."""
     exists = (folder / "run.sqlite").exists()
     run = Run.resume(folder) if exists else Run.create(given, folder)
+    begun()
     with run:
         for _ in run:
             pass
@@ -257,14 +260,19 @@ def drive(home: Path, given: RunConfig, kills: int, seed: int) -> None:
     while killed < kills:
         folder, done = home / f"run{number}", False
         while not done:
+            reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
-                go(given, folder)
+                go(given, folder, lambda out=writing: os.write(out, b"."))
                 os._exit(0)
+            os.close(writing)
             if killed < kills:
+                if draw.random() < 0.8:  # else it may still be reading or making its file
+                    os.read(reading, 1)
                 time.sleep(draw.uniform(0, 0.12))
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
+            os.close(reading)
             done = os.WIFEXITED(status)
             assert done or os.WTERMSIG(status) == signal.SIGKILL
             assert not done or os.WEXITSTATUS(status) == 0

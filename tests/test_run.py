@@ -17,6 +17,7 @@ from evo.errors import (
 )
 from evo.indicators import hypervolume, nondominated
 from evo.problem import Objective
+from evo.replay import NEEDED
 from evo.run import Run
 from evo.store import read_run
 from evo.streams import stream
@@ -525,6 +526,15 @@ def test_a_log_that_is_not_repeated_names_what_changed(tmp_path):
 
     assert "--warm-start" in (caught.value.hint or "")
     assert len(read_run(tmp_path / "run").candidates) == len(view.candidates)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_run_without_its_settings_is_damaged(tmp_path, name):
+    Run.create(config(), tmp_path / "run").close()
+    tamper(tmp_path / "run", f"DELETE FROM meta WHERE key = '{name}'")
+
+    with pytest.raises(StoreError, match=f"damaged: its settings lack {name}"):
+        Run.resume(tmp_path / "run")
 
 
 def test_another_meaning_of_an_objective_is_refused(tmp_path):
