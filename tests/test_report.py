@@ -110,11 +110,9 @@ def searched(folder, problem="synthetic/layers", generations=4, **more):
 
 
 def naive_front(fitness):
-    """Rows that no row dominates, the slow way."""
-    better = [
-        any((other <= row).all() and (other < row).any() for other in fitness) for row in fitness
-    ]
-    return np.flatnonzero(~np.array(better, dtype=bool))
+    """Rows that no row dominates, one row at a time."""
+    worse = [((fitness <= row).all(axis=1) & (fitness < row).any(axis=1)).any() for row in fitness]
+    return np.flatnonzero(~np.array(worse, dtype=bool))
 
 
 def written(folder, values, *, goals=None, names=None, ok=None, reasons=None, **more):
@@ -363,6 +361,19 @@ def test_genome_map_tells_the_kept_share_of_every_member_and_site(full):
     assert [s["name"] for s in sorts] == ["loss", "params"]
     params = view.candidates.values[rows, 1]
     assert (np.diff(params[sorts[1]["order"]]) >= 0).all()
+
+
+def test_the_dense_point_is_the_candidate_left_dense_everywhere(tmp_path):
+    kinds = [{"name": "off", "kind": "removal"}, {"name": "on", "kind": "dense"}]
+    site = {"name": "s", "kind": "x", "depth": 0, "variants": [v | {"params": 1} for v in kinds]}
+    describe = {"sites": [site] * 12, "choices_part": "choices", "dense": {"f1": 8.0}}
+    x = np.arange(4096.0)  # candidate k has the bits of k - 1 as choices
+    folder = written(tmp_path / "run", np.stack([x, -x], axis=1), describe=describe)
+
+    page = Page(write_report([folder]))
+
+    dense = next(t for t in page.figures["front"]["data"] if t["name"] == "dense")
+    assert (dense["x"], dense["y"]) == ([4095.0], [8.0])  # measured, unless the problem says so
 
 
 def test_a_site_without_parameters_is_measured_by_its_cache():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _EVENTS = 200
 _REASONS = 40
 _REASON_LENGTH = 400
+_NAMES = {"problem": "stands on", "git": "source", "reason": "stopped"}
 _TOLD = {
     "config",
     "describe",
@@ -298,7 +299,7 @@ def _facts_of(view: RunView) -> list[tuple[str, str]]:
             continue
         text = _flat(value)
         if len(text) <= 600:
-            pairs.append((key.replace("_", " "), text))
+            pairs.append((_NAMES.get(key, key.replace("_", " ")), text))
     return pairs
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..indicators import EXACT_OBJECTIVES, knee, nondominated, unit_hypervolume
 from ..problem import Array
+from .groups import groups
 
 if TYPE_CHECKING:
     from ..store import Candidates, Column, RunView
@@ -130,6 +130,20 @@ class Facts:
         """What the problem of the first run says of itself; empty when it says nothing."""
         return self.runs[0].meta.get("describe") or {}
 
+    @property
+    def dense(self) -> dict[str, float]:
+        """Values of the untouched problem by column, as far as they are known.
+
+        What the problem says of itself, completed by the candidate left dense at every site.
+        """
+        told = self.describe.get("dense") or {}
+        known = {k: float(v) for k, v in told.items() if isinstance(v, int | float)}
+        row = _untouched(self)
+        if row is None:
+            return known
+        values = zip(self.columns, self.pool.values[row], strict=True)
+        return {c.name: float(v) for c, v in values if np.isfinite(v)} | known
+
 
 def gather(views: Sequence[RunView]) -> Facts:
     """Pool the runs and measure them on one box.
@@ -151,7 +165,7 @@ def gather(views: Sequence[RunView]) -> Facts:
         best=tuple(int(front[i]) for i in best),
         box=box, track=track,
         curves=tuple(_curve(pool, view, i, track, columns) for i, view in enumerate(views)),
-        groups=_groups(views),
+        groups=groups(views),
     )  # fmt: skip
 
 
@@ -348,33 +362,16 @@ def _standing(pool: Pool, origin: str, box: Box | None, found: Array) -> Standin
     return Standing(origin, count, len(rows), box.volume(fitness) if box else 0.0, beaten)
 
 
-def _groups(views: Sequence[RunView]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Runs of equal configuration, seeds set aside; named after the settings that differ."""
-    flat = [_flatten(view.meta.get("config") or {}) for view in views]
-    for settings in flat:
-        settings.pop("seed", None)
-    keys = sorted({key for settings in flat for key in settings})
-    differing = [k for k in keys if len({settings.get(k) for settings in flat}) > 1]
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for i, settings in enumerate(flat):
-        groups.setdefault(tuple(settings.get(k, "–") for k in differing), []).append(i)
-    first = flat[0].get("algorithm.id", "search")
-    return tuple(
-        (_label(differing, key) or str(first).strip('"'), tuple(members))
-        for key, members in groups.items()
-    )
-
-
-def _label(keys: Sequence[str], values: Sequence[str]) -> str:
-    pairs = zip(keys, (value.strip('"') for value in values), strict=True)
-    return ", ".join(v if k in ("algorithm.id", "problem.id") else f"{k} = {v}" for k, v in pairs)
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    out: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            out |= _flatten(value, f"{prefix}{key}.")
-        else:
-            out[prefix + str(key)] = json.dumps(value, sort_keys=True)
-    return out
+def _untouched(facts: Facts) -> int | None:
+    """Row of the first candidate whose variant is dense at every site, if there is one."""
+    sites, part = facts.describe.get("sites"), facts.describe.get("choices_part")
+    if not sites or not part:
+        return None
+    kinds = [[v.get("kind") for v in site["variants"]] for site in sites]
+    if not all("dense" in row for row in kinds):
+        return None
+    choices = facts.runs[0].candidates.genomes[part]
+    plain = (choices == [row.index("dense") for row in kinds]).all(axis=1)
+    rows = np.flatnonzero((facts.pool.run == 0) & facts.pool.ok)
+    rows = rows[plain[facts.pool.row[rows]]]
+    return int(rows[0]) if len(rows) else None

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..store import Column
     from .facts import Facts
 
-POINTS = 12_000  # light points on one page stay below this, over all panels
+POINTS = 9_000  # light points on one page stay below this, over all panels
 MEMBERS = 800  # members of the front on one page
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "hexagon")
 
@@ -121,10 +121,10 @@ def knee_series(facts: Facts, name: str) -> Series:
 
 def dense_series(facts: Facts) -> Series | None:
     """The untouched problem, when it says how it scores in every objective."""
-    told = facts.describe.get("dense") or {}
+    told = facts.dense
     if not all(column.name in told for column in facts.objectives):
         return None
-    values = np.array([[float(told[column.name]) for column in facts.objectives]])
+    values = np.array([[told[column.name] for column in facts.objectives]])
     marker = {"size": 13, "symbol": "star", "color": INK}
     return Series("dense", values, marker, hover(["dense"], facts.objectives, values))
 

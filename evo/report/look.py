@@ -95,7 +95,7 @@ section{break-inside:auto}figure{break-inside:avoid}}
 _SCRIPT = """
 (function(){
 "use strict";
-var twins=__TWINS__, media=window.matchMedia("(prefers-color-scheme: dark)"), specs={};
+var twins=__TWINS__, media=window.matchMedia("(prefers-color-scheme: dark)"), specs={}, drawn={}, chosen=null;
 function paint(v){
   if(typeof v==="string") return media.matches&&twins.hasOwnProperty(v)?twins[v]:v;
   if(Array.isArray(v)) return typeof v[0]==="number"&&typeof v[1]!=="string"?v:v.map(paint);
@@ -107,10 +107,13 @@ function plot(div){return document.getElementById("plot-"+div);}
 function draw(name){
   var s=paint(clone(specs[name]));
   if(name==="map"&&s.layout.meta) sortMap(s,document.getElementById("map-sort").selectedIndex);
-  return Plotly.react(plot(name),s.data,s.layout,{responsive:true,displaylogo:false,displayModeBar:"hover",
+  var fresh=!drawn[name]; drawn[name]=true;
+  Plotly.react(plot(name),s.data,s.layout,{responsive:true,displaylogo:false,displayModeBar:"hover",
     modeBarButtons:[name==="parallel"?["toImage"]:["toImage","zoom2d","pan2d","resetScale2d"]],
     plotlyServerURL:"",showLink:false,toImageButtonOptions:{format:"svg",filename:"evo-"+name}});
+  if(fresh&&hooks[name]) hooks[name](plot(name));
 }
+function drawAll(){Object.keys(specs).forEach(function(name){if(!drawn[name]) draw(name);});}
 function sortMap(s,which){
   var c=s.layout.meta.sorts[which],heat=s.data[0],line=s.data[1];
   heat.z=c.order.map(function(i){return heat.z[i];});
@@ -121,8 +124,8 @@ function sortMap(s,which){
 document.querySelectorAll("script[data-figure]").forEach(function(tag){
   specs[tag.dataset.figure]=JSON.parse(tag.textContent);
 });
-Object.keys(specs).forEach(draw);
-media.addEventListener("change",function(){Object.keys(specs).forEach(draw);});
+media.addEventListener("change",function(){Object.keys(drawn).forEach(draw);});
+window.addEventListener("beforeprint",drawAll);
 var pick=document.getElementById("map-sort");
 if(pick) pick.addEventListener("change",function(){draw("map");});
 
@@ -133,19 +136,19 @@ function choose(name,from){
   rows().forEach(function(r){r.classList.toggle("chosen",r.dataset.name===name);
     if(r.dataset.name===name){command.textContent=r.dataset.command;
       if(from!=="table") r.parentNode.parentNode.parentNode.scrollTop=r.offsetTop-90;}});
+  chosen=name; mark();
+}
+function mark(){
   var div=plot("front"), index=[], picks=[];
-  if(!div||!div.data) return;
+  if(chosen===null||!drawn.front) return;
   div.data.forEach(function(t,i){
-    if(t.customdata){index.push(i);var k=t.customdata.indexOf(name);picks.push(k<0?null:[k]);}});
+    if(t.customdata){index.push(i);var k=t.customdata.indexOf(chosen);picks.push(k<0?null:[k]);}});
   if(index.length) Plotly.restyle(div,{selectedpoints:picks},index);
 }
 if(body){
   var head=table.tHead.rows[0];
   if(head) table.style.setProperty("--head",head.offsetHeight+"px");
   body.addEventListener("click",function(e){var r=e.target.closest("tr");if(r) choose(r.dataset.name,"table");});
-  var front=plot("front");
-  if(front&&front.on) front.on("plotly_click",function(e){
-    var name=e.points[0].customdata;if(name!==undefined) choose(name,"plot");});
   table.tHead.addEventListener("click",function(e){
     var th=e.target.closest("th[data-key]");if(!th) return;
     var up=th.getAttribute("aria-sort")!=="ascending", key=th.dataset.key;
@@ -157,8 +160,16 @@ if(body){
       return up?a[0]-b[0]:b[0]-a[0];});
     list.forEach(function(p){body.appendChild(p[1]);});
   });
-  var lines=plot("parallel"), told=document.getElementById("brush-told");
-  if(lines&&lines.on) lines.on("plotly_restyle",function(){
+}
+var hooks={
+front:function(div){
+  mark();
+  div.on("plotly_click",function(e){
+    var name=e.points[0].customdata;if(name!==undefined) choose(name,"plot");});
+},
+parallel:function(lines){
+  var told=document.getElementById("brush-told");
+  lines.on("plotly_restyle",function(){
     var keep=0, names=specs.parallel.layout.meta, dims=lines.data[0].dimensions, pass={};
     names.forEach(function(name,i){pass[name]=dims.every(function(d){
       var c=d.constraintrange;if(!c||!c.length) return true;
@@ -167,7 +178,13 @@ if(body){
     rows().forEach(function(r){var ok=pass[r.dataset.name]!==false;r.hidden=!ok;if(ok) keep++;});
     told.textContent=keep===body.rows.length?"":"Brushed: "+keep+" of "+body.rows.length+" rows shown.";
   });
-}
+}};
+// Figures are drawn when they come near the window, so that a large page opens at once.
+if("IntersectionObserver" in window){
+  var watch=new IntersectionObserver(function(seen){seen.forEach(function(e){
+    if(e.isIntersecting){watch.unobserve(e.target);draw(e.target.id.slice(5));}});},{rootMargin:"700px"});
+  document.querySelectorAll(".plot").forEach(function(div){watch.observe(div);});
+}else drawAll();
 var copy=document.getElementById("copy");
 if(copy) copy.addEventListener("click",function(){
   function done(){copy.textContent="Copied";setTimeout(function(){copy.textContent="Copy";},1500);}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import DEFAULT_PROBLEM
 from ..indicators import REFERENCE as CORNER
 from ..live import arrow, number
 from . import curves, figures, maps, words
@@ -36,7 +37,9 @@ def asked(facts: Facts) -> Section:
 def _problem(facts: Facts, config: Mapping[str, Any]) -> str:
     problem = dict(config.get("problem") or {})
     told = facts.describe
-    pairs = [("problem", problem.pop("id", None)), ("model", told.get("model"))]
+    known = {str(k): v for k, v in (told.get("facts") or {}).items()}
+    pairs = [("problem", problem.pop("id", None) or DEFAULT_PROBLEM)]
+    pairs += [] if "model" in known else [("model", told.get("model"))]
     sites = told.get("sites") or []
     if sites:
         variants = sum(len(site["variants"]) for site in sites)
@@ -44,7 +47,7 @@ def _problem(facts: Facts, config: Mapping[str, Any]) -> str:
     else:
         parts = [f"{name}: {length:,} {kind}" for name, kind, length in facts.runs[0].parts]
         pairs.append(("genome", ", ".join(parts)))
-    pairs += [(str(k), v) for k, v in (told.get("facts") or {}).items()]
+    pairs += list(known.items())
     pairs += [(k, _short(v)) for k, v in problem.items() if k != "model"]
     return word_table(pairs)
 
@@ -91,13 +94,12 @@ def _short(value: Any) -> str:
 
 def _objectives(facts: Facts) -> str:
     """One line per column; the untouched problem is shown where it says how it scores."""
-    told = facts.describe.get("dense") or {}
+    told = facts.dense
     values, rows = facts.pool.values[facts.front], []
     for j, c in enumerate(facts.columns):
         seen = values[:, j][np.isfinite(values[:, j])]
         span = f"{value_of(seen.min(), c)} to {value_of(seen.max(), c)}" if len(seen) else "–"
-        dense = told.get(c.name)
-        scored = value_of(float(dense), c) if isinstance(dense, int | float) else "–"
+        scored = value_of(told[c.name], c) if c.name in told else "–"
         rows.append([
             f"{c.name} {arrow(c.goal)}", "less is better" if c.goal == "min" else "more is better",
             c.unit or "–", "searched" if c.searched else "recorded only", number(c.resolution),

@@ -91,8 +91,8 @@ def _against_dense(facts: Facts, row: int, j: int) -> str:
     """A value, and its share of the dense model's where there is one."""
     column, value = facts.objectives[j], float(facts.pool.values[row, j])
     text = f"{column.name} {number(value, column.unit if column.unit != column.name else '')}"
-    dense = (facts.describe.get("dense") or {}).get(column.name)
-    if not isinstance(dense, int | float) or not np.isfinite(dense) or dense == 0:
+    dense = facts.dense.get(column.name)
+    if dense is None or not np.isfinite(dense) or dense == 0:
         return text
     return f"{text} ({value / dense:.0%} of dense)"
 
