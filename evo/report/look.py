@@ -56,7 +56,8 @@ tbody th:first-child,td:first-child,.words th,.words td,th.w,td.w{text-align:lef
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:8px 56px}
 .facts h3{margin-top:14px}
 .facts table{width:100%}
-.facts .words th{width:1%}
+.facts .words{table-layout:fixed}
+.facts .words th{width:140px;white-space:normal;overflow-wrap:anywhere}
 .scroll{overflow:auto;max-height:540px;border:1px solid var(--line);border-radius:6px;margin:12px 0}
 .scroll table{width:100%}
 .scroll th,.scroll td{padding:5px 14px;white-space:nowrap}
@@ -120,6 +121,7 @@ function sortMap(s,which){
   heat.text=c.order.map(function(i){return heat.text[i];});
   line.x=c.order.map(function(i){return c.values[i];});
   s.layout.xaxis2.title.text=c.title;s.layout.xaxis2.type=c.log?"log":"linear";
+  delete s.layout.xaxis2.dtick;Object.assign(s.layout.xaxis2,c.ticks);
 }
 document.querySelectorAll("script[data-figure]").forEach(function(tag){
   specs[tag.dataset.figure]=JSON.parse(tag.textContent);

@@ -22,6 +22,7 @@ from .plot import (
     log_scale,
     scaled,
     short,
+    ticks,
     title_of,
     value_of,
 )  # fmt: skip
@@ -116,7 +117,7 @@ def genome_map(facts: Facts, found: Kept) -> Figure:
             showgrid=False, automargin=True,
         ),
         xaxis2=axis(title_of(first, log=log), domain=[0.79, 0.97], type="log" if log else "linear",
-                    side="bottom", nticks=4, exponentformat="SI"),
+                    side="bottom", nticks=4, **ticks(facts.pool.values[facts.front, 0], log=log)),
         yaxis=axis(
             "front members", range=[k - 0.5, -0.5], showgrid=False, showticklabels=False, ticks="",
         ),
@@ -137,6 +138,7 @@ def _orders(facts: Facts) -> dict[str, Any]:
         out["sorts"].append({
             "name": column.name, "title": title_of(column, log=log), "log": log,
             "order": order.tolist(), "values": _side(column, values[:, j]),
+            "ticks": ticks(values[:, j], log=log),
         })  # fmt: skip
     return out
 
