@@ -106,7 +106,7 @@ def sure(facts: Facts) -> Section:
         told = ["One run without validation data: chance has not been measured"]
     if len(facts.runs) == 1:
         body += _more_seeds(facts.runs[0])
-    return Section("sure", "How sure", "; ".join(told), body)
+    return Section("sure", "How sure", ". ".join(told), body)
 
 
 def _more_seeds(view: RunView) -> str:
