@@ -210,6 +210,7 @@ def test_ctrl_c_leaves_a_readable_run_that_goes_on(tmp_path):
         "import sys, signal; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_resume as t\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "calls, batch = [], t.Slow.batch\n"
         "def interrupted(self, genomes, context):\n"
         "    calls.append(1)\n"

@@ -1,6 +1,7 @@
 import json
 import sqlite3
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -245,6 +246,21 @@ def test_failed_candidates_are_recorded_with_their_reason_and_never_on_the_front
     assert "candidates failed, the first: objective 'patchy'" in told[0]
 
 
+def test_a_candidate_failed_by_its_constraint_is_not_kept_although_its_objectives_are_fine(
+    tmp_path,
+):
+    given = config(f"{__name__}:Patchy", 30, objectives=["loss"], constraints=["patchy < 99"])
+
+    found, _, view = run_all(given, tmp_path / "run")
+
+    c = view.candidates
+    failed = set(c.genomes.take(~c.ok).rows())
+    assert np.isfinite(c.values[~c.ok, 0]).any()
+    assert failed
+    for generation in found:
+        assert not failed & set(generation.population.genomes.rows())
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
@@ -261,6 +277,35 @@ def test_an_unusable_objective_stops_the_run_in_its_first_generation(tmp_path, o
         list(run)
 
     assert len(read_run(tmp_path / "run").generations) == 1
+
+
+class Crowded(Layers):
+    """Has memory for three candidates at a time."""
+
+    validation = False
+    sizes_tried: ClassVar[list[int]] = []
+
+    def batch(self, genomes, context):
+        self.sizes_tried.append(len(genomes))
+        if len(genomes) > 3:
+            raise MemoryError
+        return super().batch(genomes, context)
+
+
+def test_a_chunk_that_fits_is_remembered_and_used_when_the_run_goes_on(tmp_path):
+    _, _, view = run_all(config(f"{__name__}:Crowded"), tmp_path / "run")
+    Crowded.sizes_tried.clear()
+
+    run = Run.resume(tmp_path / "run", more_generations=1)
+    list(run)
+    run.finish()
+
+    assert view.meta["chunk"] == 3
+    assert [e.text for e in view.events if e.kind == "memory"] == [
+        "memory ran out; chunks have 6 candidates from now on",
+        "memory ran out; chunks have 3 candidates from now on",
+    ]
+    assert max(Crowded.sizes_tried) == 3
 
 
 def test_validation_judges_the_front_on_unseen_data(tmp_path):
