@@ -52,13 +52,11 @@ class Desk:
             self.measurements = found
 
     def settle(self, evaluation: Evaluation) -> None:
-        """Fix the box and the scales from the first generation, once.
+        """Fix the box and the scales from the first generation of the search.
 
         Raises:
             ObjectiveError: No candidate of it could be judged.
         """
-        if self.box is not None and self.scales is not None:
-            return
         if not evaluation.ok.any():
             raise ObjectiveError(
                 f"every candidate of the first generation failed: {evaluation.reasons[0]}",
