@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+import evo
 from evo.errors import ModelError
 
 COMPARED = ("params", "drift", "loss", "kl", "perplexity", "spearman")
@@ -54,7 +55,7 @@ def reproduce(
         "sparse": list(sparse),
     }
     (scratch / "request.json").write_text(json.dumps(request))
-    found = _ask(scratch)
+    found = _ask(scratch.resolve())
     if "params" in found:
         found["params"] += earlier_zeros
     resolutions = {o.name: o.resolution for o in problem.objectives}
@@ -112,16 +113,17 @@ def _batch(name: str, batch: Any) -> dict[str, torch.Tensor]:
 
 def _ask(scratch: Path) -> dict[str, float]:
     """Run :mod:`.fresh` on a request and read its answer."""
+    here = str(Path(evo.__file__).parents[1])
     settings = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_MODULES_CACHE": str(scratch / "modules"),
-        "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+        "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])),
     }
     command = f"from {__package__}.fresh import main; main({str(scratch)!r})"
     done = subprocess.run(
-        [sys.executable, "-c", command],
-        env=os.environ | settings, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", command], cwd=scratch, env=os.environ | settings,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
