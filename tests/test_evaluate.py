@@ -220,6 +220,14 @@ def test_what_is_no_candidates_fault_stops_at_once(kind):
         evaluator(Numbers(Objective("value", "min", broken)))(rows(1, 2))
 
 
+def test_a_broken_set_up_that_shows_only_alone_stops_as_well():
+    def broken(batch):
+        raise ValueError("many") if len(batch) > 1 else DeviceError("the device is gone")
+
+    with pytest.raises(DeviceError, match="the device is gone"):
+        evaluator(Numbers(Objective("value", "min", broken)))(rows(1, 2))
+
+
 def test_an_objective_that_writes_into_its_batch_cannot_change_the_genomes():
     def rude(batch):
         batch.x[:] = 0

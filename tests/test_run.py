@@ -469,6 +469,44 @@ def test_extending_lifts_the_limits_that_were_reached(tmp_path):
     assert run.finish().generations == 4
 
 
+class Flat(Layers):
+    """Nothing ever gets better."""
+
+    validation = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objectives = (Objective("a", "min", lambda b: np.ones(len(b))),)
+
+
+def test_extending_a_stalled_run_counts_anew(tmp_path):
+    given = config(f"{__name__}:Flat", stop={"stall": 3}, objectives=["a"])
+    _, result, _ = run_all(given, tmp_path / "run")
+
+    run = Run.resume(tmp_path / "run", more_generations=2)
+    list(run)
+    again = run.finish()
+
+    assert (result.generations, again.generations) == (4, 6)
+    assert again.reason == "after 6 generations"
+
+
+def test_the_front_is_validated_once(tmp_path, monkeypatch):
+    run_all(config(), tmp_path / "run")
+    splits, real = [], Layers.batch
+
+    def told(self, genomes, context):
+        splits.append(context.split)
+        return real(self, genomes, context)
+
+    monkeypatch.setattr(Layers, "batch", told)
+    run = Run.resume(tmp_path / "run")
+    list(run)
+    run.finish()
+
+    assert splits == []
+
+
 def test_extending_adds_to_an_unfinished_plan(tmp_path):
     run = Run.create(config(), tmp_path / "run")
     next(iter(run))

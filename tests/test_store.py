@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from evo import schema
 from evo.errors import StoreError
 from evo.folders import default_folder
+from evo.genomes import Genomes
 from evo.problem import Evaluation
 from evo.schema import FILE, Layout
 from evo.space import Choice, Mask, Real, SearchSpace, Subset
@@ -106,6 +107,13 @@ def test_packing_genomes_is_exact_for_every_kind_of_part(n, seed):
 
     space.check(back)
     assert back.rows() == genomes.rows()
+
+
+def test_packed_genomes_are_little_endian_on_every_machine():
+    space = SearchSpace((Choice("a", [400, 3]),))
+    genomes = space.repair(Genomes({"a": np.array([[258, 1]])}))
+
+    assert Layout.of(space).pack(genomes) == [b"\x02\x01\x01\x00"]
 
 
 def test_the_front_reads_best_first_in_the_first_objective(tmp_path):
