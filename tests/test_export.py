@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ MIXED = {  # first attention removed, narrow, a whole block gone, heads halved, 
     "attention1": "removed", "feed_forward1": "removed",
     "attention2": "heads", "feed_forward2": "wanda-0.5",
 }  # fmt: skip
+REFUSED = "ignore_mismatched_sizes|is a per-layer attribute"
 KNOWN: dict[Any, Any] = {}  # problems and exports that several tests share
 
 
@@ -152,10 +154,23 @@ def test_every_family_opens_again_and_says_the_same(family: str) -> None:
 def test_opening_without_the_loader_is_refused(family: str) -> None:
     problem, _, folder, _ = mixed(family)
 
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(RuntimeError, match=REFUSED):
         opened(folder, problem.kind)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(RuntimeError, match=REFUSED):
         type(problem.pretrained.model).from_pretrained(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_opening_without_what_the_config_says_is_refused(family: str, tmp_path: Path) -> None:
+    problem, _, folder, _ = mixed(family)
+    shutil.copytree(folder, tmp_path / "small")
+    said = json.loads((folder / "config.json").read_text())
+    said.pop("per_layer_config")
+    (tmp_path / "small" / "config.json").write_text(json.dumps(said))
+
+    for settings in ({}, {"trust_remote_code": True}):
+        with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+            opened(tmp_path / "small", problem.kind, **settings)
 
 
 @pytest.mark.parametrize("family", DECODERS)
@@ -228,7 +243,7 @@ def test_each_single_change_needs_the_loader(family: str, change: str, tmp_path:
     facts = write(problem, row, tmp_path / "small")
 
     assert facts["format"] == "heterogeneous"
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(RuntimeError, match=REFUSED):
         opened(tmp_path / "small", problem.kind)
     model = opened(tmp_path / "small", problem.kind, trust_remote_code=True)
     same_as_pruned(problem, row, model)
@@ -360,7 +375,7 @@ def test_a_new_process_reproduces_the_values(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["small"]
     card = (tmp_path / "small" / "README.md").read_text()
     assert "| 0 | 0 | removed | 32 neurons |" in card
-    assert f"| params | {facts['params']} |" in card
+    assert f"| params | {facts['params']:,} |" in card
     json.dumps(facts)
 
 
@@ -426,7 +441,7 @@ def test_saved_again_an_export_opens_and_still_refuses(tmp_path: Path) -> None:
     )
     again = opened(tmp_path / "again", "lm", trust_remote_code=True)
     same_as_pruned(problem, row, again)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(RuntimeError, match=REFUSED):
         opened(tmp_path / "again", "lm")
 
 
@@ -467,7 +482,7 @@ def test_sentence_transformers_opens_encoders(tmp_path: Path) -> None:
 
     torch.testing.assert_close(opened_there.encode(text, convert_to_tensor=True), wanted,
                                atol=1e-5, rtol=1e-5)  # fmt: skip
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+    with pytest.raises(RuntimeError, match=REFUSED):
         library.SentenceTransformer(str(folder), device="cpu")
 
 

@@ -126,6 +126,9 @@ def _save(
     model.save_pretrained(part, state_dict=tensors, save_original_format=plan.plain)
     plan.config.architectures = [plan.model_class(pretrained).__name__]
     plan.config.save_pretrained(part)
+    mode = (part / "config.json").stat().st_mode
+    for file in part.glob("*.safetensors"):  # written for their owner alone
+        file.chmod(mode)
     if not plan.plain:
         (part / "evo_layouts.py").write_text(Path(layouts.__file__).read_text())
         (part / "modeling_evo.py").write_text(loader(plan, pretrained))

@@ -11,7 +11,7 @@ from typing import Any
 
 import evo
 
-from ..models import Pretrained
+from ..models import EMBEDDED, EMBEDDED_HUB, Pretrained
 from .plan import BlockPlan, Plan
 
 SENTENCE_FILES = (
@@ -116,7 +116,8 @@ def write_card(
         name: Name of the export.
     """
     licence = base_license(pretrained.folder)
-    head = [f"base_model: {pretrained.name}", "tags: [pruned, evoprune]"]
+    base = EMBEDDED_HUB if pretrained.name == EMBEDDED else pretrained.name
+    head = [f"base_model: {base}", "tags: [pruned, evoprune]"]
     head += [f"license: {licence}"] if licence else []
     share = facts["params"] / facts["dense_params"]
     lines = [
@@ -135,8 +136,12 @@ def write_card(
                   for site, share in facts["sparsity"].items()] + [""]  # fmt: skip
     if facts["values"]:
         lines += ["| objective | value |", "|---|---|"]
-        lines += [f"| {n} | {v['found']:.6g} |" for n, v in facts["values"].items()] + [""]
+        lines += [f"| {n} | {_number(v['found'])} |" for n, v in facts["values"].items()] + [""]
     (folder / "README.md").write_text("\n".join(lines))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.6g}"
 
 
 def _imports(load: str) -> list[str]:

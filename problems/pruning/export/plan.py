@@ -152,10 +152,25 @@ def make_plan(
     layers = {i: _layer(config, b, pretrained) for i, b in enumerate(kept)}
     layers = {i: layer for i, layer in layers.items() if layer}
     said = {**config, "evo_pruning": facts, "auto_map": _auto_map(pretrained)}
-    if layers:
-        said |= {"allow_global_per_layer_attribute_access": True, "per_layer_config": layers}
-    made = type(pretrained.config).from_dict(said)
-    return Plan(blocks, False, made, packed)
+    said |= {"per_layer_config": layers} if layers else {}
+    return Plan(blocks, False, _read(pretrained, said), packed)
+
+
+def _read(pretrained: Pretrained, said: dict[str, Any]) -> Any:
+    """The config object; dense numbers can be read off it only where something insists.
+
+    Where they cannot, a library without the loader stops before it builds the dense shapes. But a
+    decoder's positions are made from the dense number of heads, also while it runs.
+    """
+    heads = own_name(pretrained.config, "num_attention_heads")
+    read = any(heads in layer for layer in said.get("per_layer_config", {}).values())
+    lenient = said | {"allow_global_per_layer_attribute_access": True}
+    if pretrained.kind == "lm" and read:
+        return type(pretrained.config).from_dict(lenient)
+    try:
+        return type(pretrained.config).from_dict(said)
+    except Exception:  # the config's own checks read such a number
+        return type(pretrained.config).from_dict(lenient)
 
 
 def _plain(
