@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -415,20 +417,25 @@ def test_targets_in_use_are_refused(tmp_path: Path) -> None:
     assert facts["params"] == facts["dense_params"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("cause", [KeyboardInterrupt(), OSError(28, "No space left"), "signal"])
 def test_an_interrupted_export_leaves_nothing(
-    error: BaseException, tmp_path: Path, monkeypatch: Any
+    cause: BaseException | str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
-        raise error
+        if isinstance(cause, BaseException):
+            raise cause
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
 
     monkeypatch.setattr(exports.card, "write_tokenizer", fail)
     problem = problem_of("llama")
 
-    with pytest.raises((KeyboardInterrupt, ModelError), match=r"^$|No space left"):
+    raised = (KeyboardInterrupt, ModelError, SystemExit)
+    with pytest.raises(raised, match=r"^$|No space left|143"):
         export(problem, genome(problem), tmp_path / "small", expected={})
 
     assert os.listdir(tmp_path) == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_saved_again_an_export_opens_and_still_refuses(tmp_path: Path) -> None:
@@ -464,6 +471,20 @@ def test_training_reaches_every_weight_that_is_left() -> None:
     twin(ids, labels=ids).loss.backward()
 
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in twin.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_exports_compile_into_one_graph(family: str) -> None:
+    problem, _, _, model = mixed(family)
+    batch = problem.data.batches("search")[0]
+    torch.compiler.reset()
+
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+
+    settings = {"use_cache": False} if problem.kind == "lm" else {}
+    with torch.no_grad():
+        got, want = compiled(batch.ids, **settings)[0], model(batch.ids, **settings)[0]
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
 
 def test_sentence_transformers_opens_encoders(tmp_path: Path) -> None:

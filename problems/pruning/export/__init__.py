@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,10 +169,11 @@ def _appearing(target: Path) -> Iterator[Path]:
         raise ModelError(f"cannot export to {target}: it is not empty", hint="name a new folder")
     part = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-        yield part
-        os.replace(part, target)  # an empty folder in the way is replaced
+        with _ending_politely():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.mkdir()
+            yield part
+            os.replace(part, target)  # an empty folder in the way is replaced
     except EvoError:
         raise
     except OSError as error:
@@ -180,6 +183,24 @@ def _appearing(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _ending_politely() -> Iterator[None]:
+    """Let a termination signal raise ``SystemExit``, so that what was begun is cleared away."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
