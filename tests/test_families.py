@@ -129,6 +129,23 @@ def test_both_orders_and_every_chunk_agree(problem: Mixed) -> None:
     np.testing.assert_allclose(np.concatenate(parts), depth, atol=1e-6)
 
 
+@pytest.mark.parametrize("budget", [2_000_000, 900_000, 60_000])
+def test_states_kept_from_the_parents_change_nothing(problem: Mixed, budget: int) -> None:
+    rows, batches = population(problem), problem.data.batches("search")
+    children = rows.copy()
+    children[:, -1] = (children[:, -1] + 1) % problem.table.sizes[-1]
+    reader = problem.reader("search")
+    fresh = Sweep(problem.pretrained, problem.table, order="depth")
+    kept = Sweep(problem.pretrained, problem.table, order="depth", states=budget)
+
+    kept(rows, batches, reader)
+    got = kept(children, batches, reader)
+
+    np.testing.assert_allclose(got, fresh(children, batches, reader), atol=1e-6)
+    assert (kept.tally.recalled > 0) == (kept._states.stride is not None)
+    assert kept._states.used <= budget
+
+
 def test_the_dense_model_is_never_changed(problem: Mixed) -> None:
     before = {k: v.clone() for k, v in problem.pretrained.model.state_dict().items()}
     modules = dict(problem.pretrained.model.named_modules())

@@ -68,11 +68,11 @@ def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
     speed.
 
     Returns:
-        JSON: ``base`` (ms of embeddings, head and norms, so that the dense sum is the dense model's
-            time) and
-        ``sites``, one list of ms per site.
+        JSON: ``base`` (ms of embeddings, head and norms that stay), ``dense`` (ms of the dense
+        model) and ``sites``, one list of ms per site, scaled so that the dense ones and ``base``
+        add up to ``dense``.
     """
-    pretrained, table = sweep.pretrained, sweep.table
+    table = sweep.table
     prepared = sweep.prepare(batch)
     known: dict[Any, list[float]] = {}
     rows = []
@@ -81,9 +81,30 @@ def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
         if key not in known:
             known[key] = _site_times(sweep, column, prepared, repeats)
         rows.append(known[key])
+    dense, base = _whole_times(sweep, batch, repeats)
+    summed = sum(row[0] for row in rows)
+    scale = (dense - base) / summed if summed > 0 else 0.0
+    return {"base": base, "sites": [[scale * t for t in row] for row in rows], "dense": dense}
+
+
+def _whole_times(sweep: Sweep, batch: Any, repeats: int) -> tuple[float, float]:
+    """Milliseconds of the dense model, and of the model without what the sites time."""
+    pretrained = sweep.pretrained
+    timed = {s.depth for s in sweep.table.sites if s.kind != "linear"}
+    bare = [
+        twin(
+            b.module,
+            without_attention(b.module, b.layout) | without_feed_forward(b.module, b.layout),
+        )
+        if b.index in timed
+        else b.module
+        for b in pretrained.blocks
+    ]
+    rest = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(bare)})
     inputs = sweep._inputs(batch)
-    (dense,) = clock([lambda: pretrained.model(**inputs)], pretrained.device, repeats)
-    return {"base": max(0.0, dense - sum(row[0] for row in rows)), "sites": rows, "dense": dense}
+    runs = [lambda: pretrained.model(**inputs), lambda: rest(**inputs)]
+    dense, base = clock(runs, pretrained.device, repeats)
+    return dense, min(base, dense)
 
 
 def _signature(site: Site) -> Any:

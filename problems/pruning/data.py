@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,17 +84,13 @@ class Data:
         settings: dict[str, Any] = dict(sources, separator=separator, length=length, seed=seed)
         config = TextConfig(sizes=dict(sizes), **settings)  # type: ignore[arg-type]
         made = window_splits if causal else passage_splits
-        files = {"search": pairs, "validation": validation_pairs or pairs}
-        if pairs and causal:
+        if (pairs or validation_pairs) and causal:
             raise ConfigError("pairs are judged with sentence encoders; this is a language model")
         return cls(
             made(pretrained.tokenizer, config),
             length=length, tokens_at_once=tokens_at_once, causal=causal,
             pooling=pooling_of(pretrained.folder, pooling),
-            pairs={
-                side: _pair_batches(read_pairs(file), pretrained, tokens_at_once)
-                for side, file in files.items() if file
-            },
+            pairs=_pairs(pretrained, pairs, validation_pairs, tokens_at_once),
             window=getattr(pretrained.config, "sliding_window", None),
         )  # fmt: skip
 
@@ -105,6 +101,11 @@ class Data:
     def pairs(self, split: str) -> PairBatches | None:
         """Sentence pairs of a split, or None."""
         return self._pairs.get(split)
+
+    @property
+    def pairs_fingerprint(self) -> str | None:
+        """Hash of the tokenised pairs of all splits, or None without pairs."""
+        return "-".join(p.sentences.fingerprint for p in self._pairs.values()) or None
 
     def uniform(self, sequences: int, length: int) -> Batch:
         """A micro-batch of that many sequences of that many tokens, made of the search text."""
@@ -172,12 +173,24 @@ def pooling_of(folder: Path, asked: str | None) -> str:
     return "mean"
 
 
+def _pairs(
+    pretrained: Pretrained, search: str | None, validation: str | None, tokens: int
+) -> dict[str, PairBatches]:
+    """Pairs for search and validation; of a single file every fourth pair is for validation."""
+    if search is None:
+        return {}
+    seen = read_pairs(search)
+    if validation is not None:
+        unseen = read_pairs(validation)
+    else:
+        rows = list(range(len(seen)))
+        unseen = seen.take(rows[3::4] or rows)
+        seen = seen.take([r for r in rows if r % 4 != 3])
+    sides = {"search": seen, "validation": unseen}
+    return {side: _pair_batches(found, pretrained, tokens) for side, found in sides.items()}
+
+
 def _pair_batches(pairs: Pairs, pretrained: Pretrained, tokens: int) -> PairBatches:
     limit = min(512, getattr(pretrained.config, "max_position_embeddings", None) or 512)
     sentences = passages([*pairs.left, *pairs.right], pretrained.tokenizer, length=min(limit, 128))
     return PairBatches(sentences, tuple(_batches(sentences, tokens)), pairs.gold)
-
-
-def padded_to(batches: Sequence[Batch]) -> int:
-    """Longest sequence of some micro-batches."""
-    return max(b.ids.shape[1] for b in batches)

@@ -61,19 +61,23 @@ class LanguageReader:
     width: int = 2
 
     def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
-        """(B, 2): cross-entropy, divergence."""
-        logits = output[:, :-1].float()  # (B, T-1, V)
-        targets = batch.ids[:, 1:].to(logits.device)
+        """(B, 2): cross-entropy, divergence; one sequence at a time, which stays in cache."""
+        teacher, rows = self.teachers[index], []
+        for row, logits in enumerate(output[:, :-1]):  # (T-1, V)
+            rows.append(self._sequence(logits.float(), batch.ids[row, 1:], teacher, row))
+        return torch.stack(rows)
+
+    def _sequence(
+        self, logits: torch.Tensor, targets: torch.Tensor, teacher: Teacher, row: int
+    ) -> torch.Tensor:
         total = logits.logsumexp(-1)
-        entropy = total - logits.gather(-1, targets[..., None])[..., 0]
-        teacher = self.teachers[index]
-        log_q = logits.gather(-1, teacher.tokens) - total[..., None]  # (B, T-1, k)
-        p = teacher.log_probs.exp()
-        divergence = (p * (teacher.log_probs - log_q)).sum(-1)
-        mass = teacher.tail.exp()
-        tail = mass * (teacher.tail - log_tail(log_q))
-        divergence = divergence + torch.where(mass > 0, tail, torch.zeros_like(tail))
-        return torch.stack([entropy.double().mean(-1), divergence.double().mean(-1)], dim=-1)
+        entropy = total - logits.gather(-1, targets[:, None].to(logits.device))[:, 0]
+        log_q = logits.gather(-1, teacher.tokens[row]) - total[:, None]  # (T-1, k)
+        log_p, tail = teacher.log_probs[row], teacher.tail[row]
+        divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+        mass = tail.exp()
+        rest = torch.where(mass > 0, mass * (tail - log_tail(log_q)), torch.zeros_like(tail))
+        return torch.stack([entropy.double().mean(), (divergence + rest).double().mean()])
 
 
 def log_tail(log_probs: torch.Tensor) -> torch.Tensor:

@@ -44,12 +44,14 @@ class Mixed:
         length: Tokens per sequence; by default 64 for encoders and 256 for language models.
         sizes: Sequences (or ``"4096 tokens"``) of calibration, search and validation.
         pairs: File of sentence pairs with scores (encoders); offers ``spearman``.
-        validation_pairs: Another such file for the final judgement.
+        validation_pairs: Another such file for the final judgement; else every fourth pair.
         pooling: ``mean``, ``cls`` or ``last``; by default what the model's folder says, else mean.
         order: How neurons and heads are ranked: ``output`` or ``activation``.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         traversal: ``auto``, ``depth`` or ``breadth``; results are the same.
         tokens_at_once: Most tokens of a micro-batch.
+        states_memory: Gigabytes of hidden states kept from generation to generation, so that
+            children are computed from their first change on; 0 keeps none.
         seed: Decides which sequences go to which split.
         cache: Folder for the variant library; ``"off"`` keeps none.
         trust_remote_code: Run modelling code that comes with the model.
@@ -76,6 +78,7 @@ class Mixed:
         dtype: str = "float32",
         traversal: str = "auto",
         tokens_at_once: int = 2048,
+        states_memory: float = 2.0,
         seed: int = 0,
         cache: str | None = None,
         trust_remote_code: bool = False,
@@ -95,6 +98,7 @@ class Mixed:
             tokens_at_once=tokens_at_once,
         )  # fmt: skip
         self._order, self._traversal = order, traversal
+        self._states_memory = int(states_memory * 1e9)
         self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
         self.table = self._sites(sites)
         self.validation = True
@@ -202,6 +206,7 @@ class Mixed:
 
     def batch(self, genomes: Genomes, context: Context) -> PrunedBatch:
         """Decode n candidates; nothing is computed before an objective asks."""
+        self.space.check(genomes)
         return PrunedBatch(self, genomes["choices"], context)
 
     # -- judging -----------------------------------------------------------------------------------
@@ -216,7 +221,7 @@ class Mixed:
 
     @cached_property
     def _sweep(self) -> Sweep:
-        return Sweep(self.pretrained, self.table, order=self._traversal)
+        return Sweep(self.pretrained, self.table, order=self._traversal, states=self._states_memory)
 
     @cached_property
     def _references(self) -> dict[tuple[str, str], Any]:
@@ -288,7 +293,9 @@ class Mixed:
         names = [[v.name for v in s.variants] for s in self.table.sites]
         choices = hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
         texts = {f"{split} text": value for split, value in self.data.fingerprints.items()}
-        return {"model": self.pretrained.fingerprint, "variants": choices, **texts}
+        found = {"model": self.pretrained.fingerprint, "variants": choices, **texts}
+        pairs = self.data.pairs_fingerprint
+        return found | ({"pairs": pairs} if pairs else {})
 
     @property
     def bytes_per_candidate(self) -> int:

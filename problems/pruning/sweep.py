@@ -70,6 +70,7 @@ class Tally:
 
     blocks: int = 0  # run
     shared: int = 0  # what one candidate at a time would have run, minus what was run
+    recalled: int = 0  # taken from an earlier call
     heads: int = 0
 
 
@@ -121,6 +122,8 @@ class Sweep:
         table: Its sites.
         order: ``depth``, ``breadth``, or ``auto``: depth on a processor, breadth on a GPU.
         memory: Bytes of built variants to keep; the least recently used go first.
+        states: Bytes of hidden states to keep from one call to the next, so that children start at
+            their first change; 0 keeps none. Only depth-first sweeps use them.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Sweep:
         *,
         order: str = "auto",
         memory: int = 2 << 30,
+        states: int = 0,
     ) -> None:
         if order not in ("auto", "depth", "breadth"):
             raise ModelError(f"order must be 'auto', 'depth' or 'breadth', got {order!r}")
@@ -139,11 +143,13 @@ class Sweep:
         self.order = ("depth" if on_cpu else "breadth") if order == "auto" else order
         self.tally = Tally()
         self._built = _Built(table, memory)
+        self._states = States(states)
         self._columns = table.by_block()
         self._inject = _Inject()
         self._prepared: dict[int, tuple[Any, Prepared]] = {}
         single = nn.ModuleList([self._inject])
         self._tail = twin(pretrained.model, {pretrained.blocks_path: single})
+        self._ends_with_blocks = False  # learnt at the first call of the head
 
     def __call__(
         self, choices: NDArray[Any], batches: Sequence[MicroBatch], reader: Reader
@@ -159,6 +165,7 @@ class Sweep:
             Shape (n, sequences, reader.width), float64.
         """
         rows, inverse = np.unique(np.asarray(choices), axis=0, return_inverse=True)
+        rows = np.ascontiguousarray(rows)
         width = sum(len(b.ids) for b in batches)
         out = np.zeros((len(rows), width, reader.width))
         start = 0
@@ -166,6 +173,7 @@ class Sweep:
             for index, batch in enumerate(batches):
                 stop = start + len(batch.ids)
                 prepared = self.prepare(batch)
+                self._states.plan(len(rows) * len(batches), prepared.hidden, len(prepared.calls))
                 visit = self._depth_first if self.order == "depth" else self._breadth_first
                 for slots, state in visit(rows, prepared):
                     self.tally.heads += 1
@@ -205,11 +213,16 @@ class Sweep:
 
     def head(self, batch: MicroBatch, state: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V) of a language model, or last hidden states (B, T, D) of an encoder."""
+        if self._ends_with_blocks:
+            return state
         self._inject.state = state
         inputs = self._inputs(batch)
         inputs.pop("attention_mask", None)  # every attention has run; the norm and head need none
         output = self._tail(**inputs)
-        return output.logits if self.pretrained.kind == "lm" else output.last_hidden_state
+        if self.pretrained.kind == "lm":
+            return output.logits
+        self._ends_with_blocks = output.last_hidden_state is state
+        return output.last_hidden_state
 
     # -- depth first -----------------------------------------------------------------------------
 
@@ -227,6 +240,25 @@ class Sweep:
         if depth == len(self.pretrained.blocks):
             yield members, state
             return
+        rung = self._states.rung_after(depth, len(self.pretrained.blocks))
+        if rung is not None:
+            for key, group in self._prefixes(rows, members, rung, prepared):
+                known = self._states.get(key)
+                if known is not None:
+                    self.tally.recalled += (rung - depth) * len(group)
+                    members = np.setdiff1d(members, group, assume_unique=True)
+                    yield from self._descend(rung, group, rows, known, prepared)
+        for inner, after in self._step(depth, members, rows, state, prepared):
+            if rung == depth + 1:
+                ((key, _),) = self._prefixes(rows, inner[:1], rung, prepared)
+                self._states.put(key, after)
+            yield from self._descend(depth + 1, inner, rows, after, prepared)
+
+    def _step(
+        self, depth: int, members: NDArray[np.intp], rows: NDArray[Any], state: torch.Tensor,
+        prepared: Prepared,
+    ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:  # fmt: skip
+        """One block for one state: each distinct choice with the rows that make it."""
         block = self.pretrained.blocks[depth]
         args, kwargs = prepared.calls[depth]
         for attention, group in _groups(rows, members, self._part(depth, "attention")):
@@ -234,11 +266,21 @@ class Sweep:
             for rest, inner in _groups(rows, group, self._part(depth, "feed_forward")):
                 self.tally.shared += len(inner) - 1
                 if self._passes(depth, attention, rest):
-                    after = state
+                    yield inner, state
                 else:
                     self.tally.blocks += 1
-                    after = self._assemble(block, attention, rest, memo)(state, *args, **kwargs)
-                yield from self._descend(depth + 1, inner, rows, after, prepared)
+                    module = self._assemble(block, attention, rest, memo)
+                    yield inner, module(state, *args, **kwargs)
+
+    def _prefixes(
+        self, rows: NDArray[Any], members: NDArray[np.intp], depth: int, prepared: Prepared
+    ) -> list[tuple[Any, NDArray[np.intp]]]:
+        """Members by their choices at all sites before a depth, under the key of that state."""
+        stop = sum(len(self._columns.get(d, ())) for d in range(depth))
+        found: dict[bytes, list[int]] = {}
+        for member in members:
+            found.setdefault(rows[member, :stop].tobytes(), []).append(int(member))
+        return [((id(prepared), depth, k), np.array(m)) for k, m in found.items()]
 
     # -- breadth first ---------------------------------------------------------------------------
 
@@ -251,7 +293,8 @@ class Sweep:
         for depth, block in enumerate(self.pretrained.blocks):
             stacked, owner = self._layer(block, rows, stacked, owner, length, prepared.calls[depth])
         for which in range(len(stacked) // length):
-            yield np.flatnonzero(owner == which), stacked[which * length : (which + 1) * length]
+            final = stacked[which * length : (which + 1) * length]
+            yield np.flatnonzero(owner == which), final
 
     def _layer(
         self, block: Block, rows: NDArray[Any], stacked: torch.Tensor, owner: NDArray[np.intp],
@@ -372,6 +415,49 @@ class _Built:
                 self.bytes -= freed
         self.kept.move_to_end(key)
         return self.kept[key][0]
+
+
+class States:
+    """Hidden states kept from call to call on a ladder of depths, least recently used first to go.
+
+    Args:
+        budget: Bytes to keep; 0 keeps nothing.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.used = budget, 0
+        self.stride: int | None = None
+        self._kept: OrderedDict[Any, torch.Tensor] = OrderedDict()
+
+    def plan(self, states: int, example: torch.Tensor, depth: int) -> None:
+        """Choose the rungs so that two generations fit: every block, or every k-th."""
+        needed = 2 * states * example.numel() * example.element_size()
+        fits = self.budget // max(1, needed)
+        self.stride = None if fits < 1 else max(1, -(-(depth - 1) // fits))
+
+    def rung_after(self, depth: int, total: int) -> int | None:
+        """The next depth whose states are kept, or None; the last one is never asked for."""
+        if self.stride is None:
+            return None
+        rung = (depth // self.stride + 1) * self.stride
+        return rung if rung < total else None
+
+    def get(self, key: Any) -> torch.Tensor | None:
+        """A kept state, now the most recently used."""
+        state = self._kept.get(key)
+        if state is not None:
+            self._kept.move_to_end(key)
+        return state
+
+    def put(self, key: Any, state: torch.Tensor) -> None:
+        """Keep a state, dropping older ones beyond the budget."""
+        if key in self._kept:
+            return
+        self._kept[key] = state
+        self.used += state.numel() * state.element_size()
+        while self.used > self.budget and self._kept:
+            _, old = self._kept.popitem(last=False)
+            self.used -= old.numel() * old.element_size()
 
 
 def _in(path: str, parent: str) -> bool:
