@@ -169,11 +169,13 @@ class Sweep:
         width = sum(len(b.ids) for b in batches)
         out = np.zeros((len(rows), width, reader.width))
         start = 0
+        hidden = [self.prepare(batch).hidden for batch in batches]
+        size = sum(h.numel() * h.element_size() for h in hidden)
+        self._states.plan(len(rows) * size, len(self.pretrained.blocks))
         with torch.inference_mode():
             for index, batch in enumerate(batches):
                 stop = start + len(batch.ids)
                 prepared = self.prepare(batch)
-                self._states.plan(len(rows) * len(batches), prepared.hidden, len(prepared.calls))
                 visit = self._depth_first if self.order == "depth" else self._breadth_first
                 for slots, state in visit(rows, prepared):
                     self.tally.heads += 1
@@ -429,10 +431,14 @@ class States:
         self.stride: int | None = None
         self._kept: OrderedDict[Any, torch.Tensor] = OrderedDict()
 
-    def plan(self, states: int, example: torch.Tensor, depth: int) -> None:
-        """Choose the rungs so that two generations fit: every block, or every k-th."""
-        needed = 2 * states * example.numel() * example.element_size()
-        fits = self.budget // max(1, needed)
+    def plan(self, size: int, depth: int) -> None:
+        """Choose the rungs so that two generations fit: every block, or every k-th.
+
+        Args:
+            size: Bytes of the states of one generation at one depth.
+            depth: Number of blocks.
+        """
+        fits = self.budget // max(1, 2 * size)
         self.stride = None if fits < 1 else max(1, -(-(depth - 1) // fits))
 
     def rung_after(self, depth: int, total: int) -> int | None:
