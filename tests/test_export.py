@@ -217,12 +217,15 @@ def test_caches_know_where_they_are_whatever_is_removed(
     continues(model, problem.data.batches("search")[0].ids[:2])
 
 
-def test_a_static_cache_generates_the_same() -> None:
+@pytest.mark.parametrize("piece", [None, 4])
+def test_a_static_cache_generates_the_same(piece: int | None) -> None:
     problem, _, _, model = mixed("llama")
     ids = problem.data.batches("search")[0].ids[:1, :8]
     plain = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 
-    got = model.generate(ids, cache_implementation="static", disable_compile=True, **plain)
+    got = model.generate(
+        ids, cache_implementation="static", disable_compile=True, prefill_chunk_size=piece, **plain
+    )
 
     assert torch.equal(got, model.generate(ids, use_cache=False, **plain))
 
@@ -471,6 +474,17 @@ def test_training_reaches_every_weight_that_is_left() -> None:
     twin(ids, labels=ids).loss.backward()
 
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in twin.parameters())
+
+
+def test_built_anew_a_pruned_model_can_learn() -> None:
+    problem, _, _, model = mixed("llama")
+
+    fresh = type(model)(copy.deepcopy(model.config))
+
+    assert [p.shape for p in fresh.parameters()] == [p.shape for p in model.parameters()]
+    assert all(p.requires_grad for p in fresh.parameters())
+    ids = problem.data.batches("search")[0].ids
+    assert fresh(ids).logits.shape == model(ids).logits.shape
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
