@@ -21,6 +21,14 @@ DEFAULT_PROBLEM = "prune/mixed"
 DEFAULT_GENERATIONS = 40
 """Planned generations when no limit at all is named."""
 
+EMBEDDED: Mapping[str, Any] = {
+    "baseline": True,
+    "algorithm": {"population": 48},
+    "stop": {"generations": 8},
+    "problem": {"sizes": {"search": 40, "validation": 40}},
+}
+"""What `evo run` does without a target: minutes on two cores, baselines included."""
+
 _ALONE = ("random", "evopress", "greedy")  # algorithms that need no second parent
 _LISTS = ("objectives", "metrics", "constraints")
 _TABLES = ("problem", "algorithm", "stop", "evaluator")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..config import RunConfig, differences, load_config
+from ..config import EMBEDDED, RunConfig, differences, load_config
 from ..errors import ConfigError
 from ..schema import FILE
 from ..store import RunFile
@@ -72,7 +72,12 @@ def run(
     """
     from ..run import Run
 
-    config = _with_flags(with_settings(target_config(target), set_), {
+    base = target_config(target)
+    if target is None and generations is None and (evaluations or minutes or stall):
+        base = base.override(
+            "stop.generations", None
+        )  # the limit that was asked for is the only one
+    config = _with_flags(with_settings(base, set_), {
         "objectives": list(objective) or None, "metrics": list(metric) or None,
         "constraints": list(constraint) or None, "algorithm.id": algorithm,
         "algorithm.population": population, "stop.generations": generations,
@@ -127,7 +132,7 @@ def target_config(target: str | None) -> RunConfig:
         ConfigError: The file is missing or holds an illegal setting.
     """
     if target is None:
-        return RunConfig()
+        return RunConfig.from_mapping(EMBEDDED)
     if target.endswith(".toml"):
         return load_config(target)
     return RunConfig.from_mapping({"problem": {"id": target}})
