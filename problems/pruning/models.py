@@ -247,7 +247,8 @@ def _read_model(folder: Path, kind: str, dtype: torch.dtype, trust: bool) -> Any
     missing = sorted(k for k in info["missing_keys"] if "pooler" not in k)
     if missing:
         raise ModelError(
-            f"{folder} is half-written: {len(missing)} tensors are missing, first {missing[0]!r}",
+            f"{folder} is half-written: tensor {missing[0]!r} is missing"
+            + (f", and {len(missing) - 1} more" if len(missing) > 1 else ""),
             hint="download or save the model again",
         )
     return model
