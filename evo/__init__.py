@@ -1,6 +1,7 @@
 """Pareto searches over pruned neural networks, graphs and learning rules.
 
-Importing this package loads NumPy and the standard library only; everything heavy loads when it is needed.
+Importing this package loads NumPy and the standard library only; everything heavy loads when it is
+needed.
 """
 
 from __future__ import annotations

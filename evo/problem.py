@@ -48,7 +48,8 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ObjectiveError(
-                f"objective name {self.name!r} must be an identifier; it becomes a column of the run file"
+                f"objective name {self.name!r} must be an identifier; "
+                "it becomes a column of the run file"
             )
         if self.goal not in ("min", "max"):
             raise ObjectiveError(
@@ -60,7 +61,9 @@ class Objective:
             )
 
     def __call__(self, batch: Batch) -> Array:
-        """Values of the batch, shape (n,), float64, rounded to the resolution; NaN and infinities are kept.
+        """Values of the batch, shape (n,), float64, rounded to the resolution.
+
+        NaN and infinities are kept.
 
         Raises:
             ObjectiveError: The function raised, or did not return one real number per candidate.
@@ -88,12 +91,15 @@ class Constraint:
 def round_to(values: Array, resolution: float) -> Array:
     """Nearest multiples of ``resolution``; infinities and NaN pass through, -0.0 becomes 0.0.
 
-    Multiples are formed by division where 1/resolution is (nearly) an integer, so that 0.1 stays 0.1.
+    Multiples are formed by division where 1/resolution is (nearly) an integer: 0.1 stays 0.1.
     """
     inverse = round(1.0 / resolution)
     if inverse >= 1 and abs(inverse * resolution - 1.0) < 1e-9:
         return np.round(values * inverse) / inverse + 0.0
     return np.round(values / resolution) * resolution + 0.0
+
+
+_REDUCE = "reduce over the other axes, for example .sum(axis=1)"
 
 
 def _judge(what: str, name: str, fn: Callable[[Any], ArrayLike], batch: Batch) -> Array:
@@ -112,15 +118,15 @@ def _judge(what: str, name: str, fn: Callable[[Any], ArrayLike], batch: Batch) -
     if np.iscomplexobj(values) or values.shape != (len(batch),):
         kind = "complex values of shape" if np.iscomplexobj(values) else "shape"
         raise ObjectiveError(
-            f"{what} {name!r} returned {kind} {values.shape}; it must return one value per candidate, "
-            f"shape ({len(batch)},)",
-            hint="reduce over the other axes, for example .sum(axis=1)" if values.ndim > 1 else None,
+            f"{what} {name!r} returned {kind} {values.shape}; it must return one value per "
+            f"candidate, shape ({len(batch)},)",
+            hint=_REDUCE if values.ndim > 1 else None,
         )
     return values.astype(np.float64)
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the host through torch, ran out of memory; torch is never imported here."""
+    """Whether a device, or the host through torch, ran out of memory."""
     name = type(error).__name__
     return name == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
@@ -133,9 +139,7 @@ def objective(
 def objective(name: Callable[[Any], ArrayLike], /) -> Objective: ...
 
 
-def objective(
-    name: Any, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9
-) -> Any:
+def objective(name: Any, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9) -> Any:
     """Turn a function of the batch into an :class:`Objective`.
 
     Example:
@@ -177,11 +181,14 @@ class Problem(Protocol):
     - ``configure(name, **settings) -> Objective``: an offered objective with settings;
     - ``starts(n, rng) -> Genomes``: up to n warm-start genomes, best first;
     - ``ladder() -> Genomes``: the uniform baseline, from untouched to smallest;
-    - ``fingerprint() -> Mapping[str, str]``: hashes of what it stands on (model, text); resume compares them;
-    - ``describe() -> Mapping``: JSON facts for report and `evo show` (``title``, ``sites``, ``notes``);
+    - ``fingerprint() -> Mapping[str, str]``: hashes of what it stands on (model, text), which
+      resume compares;
+    - ``measurements() -> Mapping`` and ``restore(measurements)``: JSON of what was measured on this
+      machine and values depend on; the run keeps it and gives it back on resume;
+    - ``describe() -> Mapping``: JSON facts for report and `evo show`;
     - ``bytes_per_candidate -> int``: a hint for the chunk planner;
     - ``validation -> bool``: whether ``Context.split="validation"`` means other data;
-    - ``confirm(genomes, values) -> Mapping[str, Array]``: slower, truer values of some objectives for a front;
+    - ``confirm(genomes, values) -> Mapping[str, Array]``: slower, truer values for a front;
     - ``export(genomes, folder, *, expected) -> Mapping``: build one candidate (n = 1) on disk;
     - ``close()``: release what it holds.
     """

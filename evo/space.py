@@ -26,7 +26,7 @@ class Part(Protocol):
 
     @property
     def kind(self) -> str:
-        """One of ``real``, ``integer``, ``choice``, ``mask``, ``subset``; picks the default operators."""
+        """``real``, ``integer``, ``choice``, ``mask`` or ``subset``; picks the operators."""
         ...
 
     @property
@@ -128,7 +128,7 @@ class Choice:
     Args:
         name: Identifier of the part.
         sizes: Number of choices per gene, shape (d,), each at least 1.
-        ordered: Whether neighbouring indices are alike (levels) or not (names); scalar or shape (d,).
+        ordered: Whether neighbouring indices are alike (levels) or not; scalar or shape (d,).
     """
 
     name: str
@@ -251,8 +251,8 @@ class SearchSpace:
 
     Args:
         parts: At least one part, names unique.
-        rules: Repairs applied after each part was repaired, in order; each maps Genomes to Genomes and leaves
-            legal genomes alone.
+        rules: Repairs applied in order after each part was repaired; each maps Genomes to Genomes
+            and leaves legal genomes alone.
     """
 
     parts: tuple[Part, ...]
@@ -269,7 +269,7 @@ class SearchSpace:
         return sum(p.shape[0] for p in self.parts)
 
     def sample(self, n: int, rng: RNG) -> Genomes:
-        """n legal genomes, parts drawn in order from ``rng``."""
+        """Draw n legal genomes, parts in order, from ``rng``."""
         return self.repair(Genomes({p.name: p.sample(n, rng) for p in self.parts}))
 
     def repair(self, genomes: Genomes) -> Genomes:
@@ -283,7 +283,7 @@ class SearchSpace:
         """Raise unless every row is legal.
 
         Raises:
-            SpaceError: Parts are missing, have the wrong shape or dtype, or a row is not its own repair.
+            SpaceError: Parts are missing or of the wrong shape or dtype, or a row is illegal.
         """
         want = [p.name for p in self.parts]
         if list(genomes.parts) != want:
@@ -318,9 +318,7 @@ class SearchSpace:
             raise ShapeError(f"expected a matrix of shape (n, {self.length}), got {matrix.shape}")
         stops = np.cumsum([p.shape[0] for p in self.parts])[:-1]
         cut = np.split(matrix, stops, axis=1)
-        return Genomes(
-            {p.name: c.astype(p.dtype) for p, c in zip(self.parts, cut, strict=True)}
-        )
+        return Genomes({p.name: c.astype(p.dtype) for p, c in zip(self.parts, cut, strict=True)})
 
 
 def _repair_levels(values: NDArray[Any], bounds: Bounds, dtype: np.dtype[Any]) -> NDArray[Any]:

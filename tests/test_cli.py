@@ -17,7 +17,7 @@ from evo import Choice, Objective, SearchSpace
 from evo.cli import COMMANDS, build_app, building, main, searching
 from evo.cli.choosing import pick, within
 from evo.cli.describing import argument_docs, offered
-from evo.config import RunConfig
+from evo.config import EMBEDDED, RunConfig, StopConfig
 from evo.errors import ConfigError, StoreError
 from evo.run import Run
 from evo.view import read_run
@@ -148,7 +148,11 @@ def test_without_a_target_the_embedded_default_is_searched_and_reported(monkeypa
 
     assert main(["run", "--out", str(tmp_path / "x")]) == 0
     assert (seen["run"], seen["page"]) == ("run", True)
-    assert seen["config"] == RunConfig()
+    assert seen["config"] == RunConfig.from_mapping(EMBEDDED)
+    assert seen["config"].baseline
+
+    main(["run", "--evaluations", "100", "--out", str(tmp_path / "x")])
+    assert seen["config"].stop == StopConfig(evaluations=100)
 
     main(["run", "--no-report", "--out", str(tmp_path / "x")])
     assert seen["page"] is False

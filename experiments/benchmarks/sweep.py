@@ -49,6 +49,7 @@ def model_of(name: str, scratch: Path) -> str:
     if data and (Path(data) / "models" / name).is_dir():
         return str(Path(data) / "models" / name)
     from pydoc_data.topics import topics
+
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

@@ -16,7 +16,7 @@ from .models import Pretrained
 from .sites import Site, SiteTable, padded
 from .sweep import Sweep
 
-REPEATS = 9
+REPEATS = 15
 
 
 def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int]) -> Any:
@@ -43,9 +43,20 @@ def synchronise(device: torch.device) -> None:
 
 
 def clock(
-    fns: Sequence[Callable[[], Any]], device: torch.device, repeats: int = REPEATS
+    fns: Sequence[Callable[[], Any]],
+    device: torch.device,
+    repeats: int = REPEATS,
+    summary: Callable[[Any], Any] = np.median,
 ) -> list[float]:
-    """Median milliseconds of each function; rounds are interleaved so that drift hits all alike."""
+    """Milliseconds of each function; rounds are interleaved so that drift hits all alike.
+
+    Args:
+        fns: What to time.
+        device: Where it runs.
+        repeats: Rounds after one warm-up.
+        summary: Of the rounds; the median of whole models, the least of parts that are subtracted,
+            since what disturbs a round only ever adds.
+    """
     times: list[list[float]] = [[] for _ in fns]
     with torch.inference_mode():
         for fn in fns:  # warm up
@@ -57,7 +68,7 @@ def clock(
                 fn()
                 synchronise(device)
                 record.append(1e3 * (time.perf_counter() - start))
-    return [float(np.median(record)) for record in times]
+    return [float(summary(record)) for record in times]
 
 
 def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
@@ -103,7 +114,7 @@ def _whole_times(sweep: Sweep, batch: Any, repeats: int) -> tuple[float, float]:
     rest = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(bare)})
     inputs = sweep._inputs(batch)
     runs = [lambda: pretrained.model(**inputs), lambda: rest(**inputs)]
-    dense, base = clock(runs, pretrained.device, repeats)
+    dense, base = clock(runs, pretrained.device, repeats, np.min)
     return dense, min(base, dense)
 
 
@@ -128,7 +139,7 @@ def _site_times(sweep: Sweep, column: int, prepared: Any, repeats: int) -> list[
     empty |= without_feed_forward(block.module, block.layout)
     nothing = twin(block.module, empty)
     runs.append(lambda: nothing(prepared.hidden, *args, **kwargs))
-    times = clock(runs, sweep.pretrained.device, repeats)
+    times = clock(runs, sweep.pretrained.device, repeats, np.min)
     dense = max(0.0, times[0] - times[-1])
     found = []
     for variant, taken in zip(site.variants, times[:-1], strict=True):
@@ -154,7 +165,7 @@ def table_of(measured: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def confirm(
-    sweep: Sweep, choices: NDArray[Any], batch: Any, repeats: int = REPEATS
+    sweep: Sweep, choices: NDArray[Any], batch: Any, repeats: int = 7
 ) -> NDArray[np.float64]:
     """Median milliseconds of whole pruned models on one micro-batch, (n,)."""
     inputs = sweep._inputs(batch)

