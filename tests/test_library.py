@@ -295,18 +295,23 @@ def group_score(case: Any, block: Any, group: int, order: str) -> float:
 
 
 @pytest.mark.parametrize("order", ["output", "activation"])
-def test_neurons_and_groups_are_ranked_by_what_they_do(case: Any, order: str) -> None:
+def test_neurons_and_groups_are_ranked_by_what_they_do(
+    case: Any, order: str, monkeypatch: Any
+) -> None:
     found, _, _ = case
-    lib, full = made(case, order), []
+    scores, real = [], library._descending
+    monkeypatch.setattr(library, "_descending", lambda x: scores.append(x.numpy()) or real(x))
 
-    for block in found.blocks:
-        neurons = [neuron_score(case, block, j, order) for j in range(64)]
-        groups = [group_score(case, block, g, order) for g in range(block.heads.groups)]
-        assert np.argsort(neurons)[::-1].tolist() == lib.neurons(block).tolist()
-        assert np.argsort(groups)[::-1].tolist() == lib.groups(block).tolist()
-        full += lib.neurons(block).tolist()
-    other = made(case, "activation" if order == "output" else "output")
-    assert full != [j for b in found.blocks for j in other.neurons(b).tolist()]
+    lib = made(case, order)
+
+    for block, neurons, groups in zip(found.blocks, scores[::2], scores[1::2], strict=True):
+        wanted = np.array([neuron_score(case, block, j, order) for j in range(64)])
+        measured = neurons**2 if order == "output" else neurons / len(case[2])
+        np.testing.assert_allclose(measured, wanted, rtol=1e-4)
+        assert np.argsort(wanted)[::-1].tolist() == lib.neurons(block).tolist()
+        wanted = [group_score(case, block, g, order) for g in range(block.heads.groups)]
+        np.testing.assert_allclose(groups, wanted, rtol=1e-4)
+        assert np.argsort(wanted)[::-1].tolist() == lib.groups(block).tolist()
 
 
 def test_equal_scores_keep_their_order() -> None:

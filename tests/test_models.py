@@ -98,11 +98,16 @@ def test_weights_are_cast_once(llama: Path) -> None:
 def test_loading_leaves_the_verbosity_of_transformers_alone(llama: Path) -> None:
     from transformers.utils import logging
 
-    before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
+    kept = logging.get_verbosity()
+    logging.set_verbosity_warning()
+    before = logging.is_progress_bar_enabled()
+    try:
+        models.load(str(llama))
 
-    models.load(str(llama))
-
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+        assert logging.get_verbosity() == logging.WARNING
+        assert logging.is_progress_bar_enabled() == before
+    finally:
+        logging.set_verbosity(kept)
 
 
 def test_fingerprint_follows_config_and_weights_only(copied: Path) -> None:

@@ -13,7 +13,10 @@ import pytest
 from evo.store import read_run
 
 README = Path(__file__).parent.parent / "README.md"
-SMALL = "--generations 2 --population 12 --no-baseline --set problem.sizes.search=8"
+SMALL = (
+    "--generations 2 --population 8 --no-baseline --set problem.sizes.search=4 "
+    "--set problem.sizes.validation=4 --set problem.sizes.calibration=4"
+)
 
 
 def blocks() -> list[tuple[str, str]]:
