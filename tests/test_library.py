@@ -307,7 +307,7 @@ def test_neurons_and_groups_are_ranked_by_what_they_do(
     for block, neurons, groups in zip(found.blocks, scores[::2], scores[1::2], strict=True):
         wanted = np.array([neuron_score(case, block, j, order) for j in range(64)])
         measured = neurons**2 if order == "output" else neurons / len(case[2])
-        np.testing.assert_allclose(measured, wanted, rtol=1e-4)
+        np.testing.assert_allclose(measured, wanted, rtol=1e-4, atol=1e-5)
         assert np.argsort(wanted)[::-1].tolist() == lib.neurons(block).tolist()
         wanted = [group_score(case, block, g, order) for g in range(block.heads.groups)]
         np.testing.assert_allclose(groups, wanted, rtol=1e-4)
