@@ -164,13 +164,21 @@ def pooling_of(folder: Path, asked: str | None) -> str:
             raise ConfigError(f"pooling must be 'mean', 'cls' or 'last', got {asked!r}")
         return asked
     file = folder / "1_Pooling" / "config.json"
-    if file.is_file():
-        said: Mapping[str, Any] = json.loads(file.read_text())
-        if said.get("pooling_mode_cls_token"):
-            return "cls"
-        if said.get("pooling_mode_lasttoken"):
-            return "last"
-    return "mean"
+    if not file.is_file():
+        return "mean"
+    try:
+        said = dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    known = {"cls_token": "cls", "lasttoken": "last", "mean_tokens": "mean"}
+    chosen = [key for key, on in said.items() if key.startswith("pooling_mode_") and on is True]
+    unknown = [key for key in chosen if key.removeprefix("pooling_mode_") not in known]
+    if unknown or len(chosen) > 1:
+        raise ConfigError(
+            f"{file} pools by {' and '.join(unknown or chosen)}, which is not offered",
+            hint="choose one with the setting pooling: mean, cls or last",
+        )
+    return known[chosen[0].removeprefix("pooling_mode_")] if chosen else "mean"
 
 
 def _pairs(

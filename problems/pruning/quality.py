@@ -164,14 +164,16 @@ def dense_embeddings(sweep: Sweep, batches: Sequence[Any], pooling: str) -> list
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rank correlation × 100 of each row of ``first`` (n, B) with ``second`` (B,).
 
-    Ties share their mean rank. A row without any spread correlates with nothing and gives 0.
+    Ties share their mean rank. A row without any spread correlates with nothing and gives 0; a row
+    that is not all numbers gives NaN.
     """
     gold = _ranks(second)
     rows = np.array([_ranks(row) for row in first])
     rows -= rows.mean(axis=1, keepdims=True)
     gold -= gold.mean()
     norms = np.sqrt((rows**2).sum(axis=1) * (gold**2).sum())
-    return 100 * np.divide(rows @ gold, norms, out=np.zeros(len(rows)), where=norms > 0)
+    found = 100 * np.divide(rows @ gold, norms, out=np.zeros(len(rows)), where=norms > 0)
+    return np.where(np.isnan(first).any(axis=1), np.nan, found)
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
