@@ -149,7 +149,7 @@ def test_objectives_of_a_language_model_are_means_over_all_predictions(llama: Mi
         assert values["loss"][k] == pytest.approx(loss, rel=1e-5)
         assert values["perplexity"][k] == pytest.approx(math.exp(loss), rel=1e-5)
         assert values["kl"][k] <= kl + 1e-6  # 128 of 200 tokens are kept
-        assert values["kl"][k] == pytest.approx(kl, rel=0.02, abs=1e-6)
+        assert values["kl"][k] == pytest.approx(kl, rel=0.05, abs=1e-6)
     assert values["kl"][0] == pytest.approx(0, abs=1e-6)
     assert (values["kl"][1:] > 0.1).all()
 
