@@ -134,9 +134,11 @@ def _places(name: str) -> list[Path]:
     found: list[Path] = []
     for entry in sys.path:
         folder = Path(entry or ".")
-        for place in (folder / name, folder / f"{name}.py"):
-            real = place.is_file() or (place / "__init__.py").is_file()
-            if real and (path := place.resolve()) not in found:
+        for place, file in (
+            (folder / name, folder / name / "__init__.py"),
+            (folder / f"{name}.py", folder / f"{name}.py"),
+        ):  # a command of that name, beside the interpreter, is no module
+            if file.is_file() and (path := place.resolve()) not in found:
                 found.append(path)
     return found
 

@@ -44,6 +44,13 @@ def test_a_clean_machine_has_no_foreign_evo():
     assert found(items, "evo").value == str(Path(doctor.__file__).resolve().parent)
 
 
+def test_a_command_beside_the_interpreter_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "evo").write_text("#!/usr/bin/env python\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    assert found(examine(devices=False), "evo").status == "ok"
+
+
 def test_foreign_evo_that_hides_ours_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(fake_evo(tmp_path)), *sys.path])
 
