@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, cast, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -150,7 +150,7 @@ def objective(name: Any, *, goal: Goal = "min", unit: str = "", resolution: floa
         'kept'
     """
     if callable(name):
-        return Objective(str(getattr(name, "__name__", "objective")), "min", name)
+        return Objective(str(getattr(name, "__name__", "objective")), "min", cast(Any, name))
     return lambda fn: Objective(name, goal, fn, unit, resolution)
 
 
@@ -234,8 +234,8 @@ class Evaluation:
 
 def describe_part(problem: Problem) -> Mapping[str, Any]:
     """The optional facts of a problem, or an empty mapping."""
-    describe = getattr(problem, "describe", None)
-    return dict(describe()) if callable(describe) else {}
+    describe: Callable[[], Mapping[str, Any]] | None = getattr(problem, "describe", None)
+    return dict(describe()) if describe is not None else {}
 
 
 __all__ = [

@@ -101,16 +101,14 @@ def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
 def _whole_times(sweep: Sweep, batch: Any, repeats: int) -> tuple[float, float]:
     """Milliseconds of the dense model, and of the model without what the sites time."""
     pretrained = sweep.pretrained
-    timed = {s.depth for s in sweep.table.sites if s.kind != "linear"}
-    bare = [
-        twin(
-            b.module,
-            without_attention(b.module, b.layout) | without_feed_forward(b.module, b.layout),
-        )
-        if b.index in timed
-        else b.module
-        for b in pretrained.blocks
-    ]
+    gone: dict[int, dict[str, nn.Module]] = {b.index: {} for b in pretrained.blocks}
+    for site in sweep.table.sites:
+        block = pretrained.blocks[site.depth]
+        if site.kind in ("attention", "block"):
+            gone[site.depth] |= without_attention(block.module, block.layout)
+        if site.kind in ("feed_forward", "block"):
+            gone[site.depth] |= without_feed_forward(block.module, block.layout)
+    bare = [twin(b.module, gone[b.index]) for b in pretrained.blocks]
     rest = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(bare)})
     inputs = sweep._inputs(batch)
     runs = [lambda: pretrained.model(**inputs), lambda: rest(**inputs)]

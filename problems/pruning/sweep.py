@@ -251,7 +251,7 @@ class Sweep:
                     members = np.setdiff1d(members, group, assume_unique=True)
                     yield from self._descend(rung, group, rows, known, prepared)
         for inner, after in self._step(depth, members, rows, state, prepared):
-            if rung == depth + 1:
+            if rung is not None and rung == depth + 1:
                 ((key, _),) = self._prefixes(rows, inner[:1], rung, prepared)
                 self._states.put(key, after)
             yield from self._descend(depth + 1, inner, rows, after, prepared)
