@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from .sites import Cost, SiteTable, places
 from .sweep import Sweep
 
 DEFAULT_VARIANTS = ("removal", "heads", "width")
+_PIECES = re.compile(r"[;\s]+|,(?![\d.]+(?:[,;\s]|$))")  # commas before numbers join levels
 
 
 class Mixed:
@@ -407,7 +409,7 @@ class PrunedBatch:
 
 def _asked(names: Sequence[str]) -> list[variants.Asked]:
     if isinstance(names, str):
-        names = [piece.strip() for piece in names.replace(";", " ").split()]
+        names = [piece for piece in _PIECES.split(re.sub(r"\s*,\s*", ",", names)) if piece]
     if not names:
         raise ConfigError("variants is empty", hint="name at least one kind, for example removal")
     return [variants.parse(name) for name in names]
