@@ -208,6 +208,10 @@ def test_noise_never_makes_a_time_negative(folders: Any, monkeypatch: Any) -> No
         measured = problem.measured_latency()
         assert measured["base"] >= 0
         assert min(min(row) for row in measured["sites"]) >= 0
+        for site, row in zip(problem.table.sites, measured["sites"], strict=True):
+            times = dict(zip([v.name for v in site.variants], row, strict=True))
+            assert times["removed"] == 0
+            assert times["wanda-0.5"] == times["dense"]
         total = measured["base"] + sum(row[0] for row in measured["sites"])
         silent = not any(row[0] for row in measured["sites"])
         assert silent or total == pytest.approx(measured["dense"])
