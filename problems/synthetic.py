@@ -74,6 +74,7 @@ class ZDT:
 
     def batch(self, genomes: Genomes, context: Context) -> PointBatch:
         """Decode n genomes."""
+        self.space.check(genomes)
         return PointBatch(self, genomes["x"])
 
     def evaluate(self, x: Array) -> Array:
@@ -143,6 +144,7 @@ class DTLZ:
 
     def batch(self, genomes: Genomes, context: Context) -> PointBatch:
         """Decode n genomes."""
+        self.space.check(genomes)
         return PointBatch(self, genomes["x"])
 
     def evaluate(self, x: Array) -> Array:
@@ -203,6 +205,7 @@ class Knapsack:
 
     def batch(self, genomes: Genomes, context: Context) -> SackBatch:
         """Decode n genomes."""
+        self.space.check(genomes)
         return SackBatch(genomes["packed"])
 
     def front(self) -> Array:
@@ -284,6 +287,7 @@ class Layers:
 
     def batch(self, genomes: Genomes, context: Context) -> LayerBatch:
         """Decode n genomes; the split decides which losses count."""
+        self.space.check(genomes)
         losses = self.unseen if context.split == "validation" else self.losses
         return LayerBatch(genomes["choices"], losses, self.sizes)
 
