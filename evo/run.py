@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -119,7 +119,9 @@ class Run:
             starts = problem.starts(config.algorithm.population, draw)  # type: ignore[attr-defined]
         if starts is not None:
             problem.space.check(starts)
-        algorithm = build_algorithm(config, problem.space, judges, starts)
+        algorithm = build_algorithm(
+            config, problem.space, judges, starts, variation=getattr(problem, "variation", None)
+        )
         device = pick_device(config.evaluator.device)
         hint = getattr(problem, "bytes_per_candidate", None)
         meta = _first_meta(config, problem, device, command) | {
@@ -246,14 +248,17 @@ class Run:
 def build_algorithm(
     config: RunConfig, space: SearchSpace, judges: Judges, starts: Genomes | None,
     *, id_: str | None = None, seed: int | None = None,
+    variation: Mapping[str, Any] | None = None,
 ) -> Algorithm:  # fmt: skip
     """The configured algorithm, or another one (a baseline) with the same population size.
+
+    Operators are those of the configuration, else those in ``variation``, else the algorithm's.
 
     Raises:
         RegistryError: The algorithm or an operator cannot be found.
         ConfigError: A setting does not fit.
     """
-    own = {} if id_ else dict(config.algorithm.settings)
+    own = {} if id_ else {**(variation or {}), **config.algorithm.settings}
     operators = {
         role: _operator(own.pop(role), role)
         for role in ("crossover", "mutation", "sampling")
@@ -348,7 +353,10 @@ def _reopen(file: RunFile, more_generations: int | None) -> Run:
     if "measurements" in meta and hasattr(problem, "restore"):
         problem.restore(meta["measurements"])  # type: ignore[attr-defined]
     device = pick_device(config.evaluator.device)
-    algorithm = build_algorithm(config, problem.space, judges, file.get("starts"))
+    algorithm = build_algorithm(
+        config, problem.space, judges, file.get("starts"),
+        variation=getattr(problem, "variation", None),
+    )  # fmt: skip
     if more_generations is not None:
         stop, stall_from = extended(StopConfig(**meta["stop"]), file, more_generations)
         file.set_meta(stop=stop, stall_from=stall_from)

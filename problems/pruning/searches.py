@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ class Mixed:
     """
 
     default_objectives: Sequence[str]
+    variation: Mapping[str, str] = MappingProxyType({"crossover": "one-point"})
+    """Sites are in order of depth, so children of a cut share a prefix with a parent."""
 
     def __init__(
         self,
