@@ -3,6 +3,17 @@
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
         "prune/mixed": "problems.pruning.searches:Mixed",
+        "prune/submodules": ("problems.pruning.searches:Mixed", {"variants": ["removal"]}),
+        "prune/blocks": (
+            "problems.pruning.searches:Mixed",
+            {"variants": ["removal"], "sites": "block"},
+        ),
+        "prune/width": ("problems.pruning.searches:Mixed", {"variants": ["width"]}),
+        "prune/heads": ("problems.pruning.searches:Mixed", {"variants": ["heads"]}),
+        "prune/allocation": (
+            "problems.pruning.searches:Mixed",
+            {"variants": ["wanda"], "sites": "linear"},
+        ),
         "synthetic/dtlz1": ("problems.synthetic:DTLZ", {"number": 1}),
         "synthetic/dtlz2": ("problems.synthetic:DTLZ", {"number": 2}),
         "synthetic/knapsack": "problems.synthetic:Knapsack",
