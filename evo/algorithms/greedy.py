@@ -1,14 +1,19 @@
-"""Steepest descent in cost for loss, one gene at a time: the greedy yardstick."""
+"""Lazy greedy descent, the change that costs least loss per saving first: the greedy yardstick.
+
+Sources: Minoux, *Accelerated greedy algorithms for maximizing submodular set functions*, 1978, and
+Leskovec et al., *Cost-effective outbreak detection in networks* (CELF), 2007: a gain measured
+earlier ranks the changes, and only the best ones are measured again before one is taken.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator, Iterator
+from itertools import count, cycle
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators import Bounds
-from operators.discrete import DISCRETE
 
 from ..genomes import Genomes
 from ..problem import Array
@@ -17,19 +22,36 @@ from .baselines import Kept
 from .guard import FAILED
 from .nursery import Nursery
 
-Step = tuple[str, int, int]  # part, gene, and 1 for up or -1 for down
+Gene = tuple[str, int]  # part and position
+Move = tuple[Gene, float]  # the gene takes this value
+
+QUARTERS = np.linspace(0.0, 1.0, 5)  # where ordered genes are measured at first
+MOST_LEVELS = 17  # ordered genes with more values move between their quarters only
+PATIENCE = 8  # rounds of measuring again at one genome before the best measured change is taken
+HEAVY = 0.7  # share of the cost that counts most; all costs divide the rest
+DIGITS = 12  # of prices; where they tie, as interpolated ones do, the smaller step is taken
+FLAT = 1e-12  # smallest saving, as a share of the range of the cost
 
 
 class Greedy:
-    """From an untouched start, always the step with the least rise in loss per fall in cost.
+    """Descents from the untouched genome to the smallest, by loss per cost saved.
 
-    Loss is the first objective; cost is the sum of the others, each scaled by the range met so
-    far. With one objective, the step with the largest fall is taken. Starts at the first warm
-    start, else with every gene at its low bound. Each round judges all one-step changes of the
-    present genome: one level up or down for ordered genes, every other value for unordered ones,
-    and, for real and subset parts, as many random mutants as the part has genes. Steps that did
-    not lower the cost are not tried again in the same descent. Where no step helps, a new descent
-    starts at a random genome. A step must not raise the violation.
+    Loss is the first objective; cost is a weighted sum of the others, each scaled by the range met
+    so far. A move gives one gene any other value, so that a removal in one go competes with a
+    removal level by level. The start is the first warm start, else every gene at its low bound.
+
+    First every gene is measured there: at all values, or at the quarters of its range if it is
+    ordered. These effects rank the moves, as if they added up; values between measured ones are
+    interpolated. At each genome the best move is measured again until the best is one measured
+    there, or ``PATIENCE`` rounds have passed; then the best measured one is taken. Moves that lower
+    the loss come first, then those with the least rise in loss per fall in cost; a move must lower
+    the cost and must not raise the violation. With one objective its fall alone counts.
+
+    At the bottom a new descent begins at the same start: the first moves between quarters, to cross
+    the whole front early, the next through all values, then each cost in turn counts most. These
+    are repeated with the 4, 16, … best moves measured at every genome, at last all: then it is no
+    longer lazy. After that, descents begin at random genomes. Nothing is measured twice. Subset
+    parts have no moves, but random mutants at each genome, as many as they have genes.
     """
 
     def __init__(
@@ -41,10 +63,9 @@ class Greedy:
         self._known: dict[bytes, tuple[Array, float]] = {}
         self._low = np.full(n_objectives, np.inf)
         self._high = np.full(n_objectives, -np.inf)
-        self._useless: set[Step] = set()
-        self._visited: set[bytes] = set()
-        self._here = self._around = self._queue = nursery.nothing()
-        self._steps: list[Step | None] = []
+        self._bounds = {p.name: p.bounds for p in nursery.space.parts if p.kind != "subset"}
+        self._effects: dict[Gene, dict[float, Array]] = {}  # value → fitness, up to a constant
+        self._batches = self._search()
 
     @property
     def population(self) -> Population:
@@ -52,13 +73,8 @@ class Greedy:
         return self._kept.population
 
     def ask(self) -> Genomes:
-        """The next neighbours to judge, at most one population of them."""
-        while len(self._queue) == 0:
-            if not self._descend() and not self._restart():
-                return self._nursery.nothing()
-        batch = self._queue.take(slice(self._size))
-        self._queue = self._queue.take(slice(self._size, None))
-        return batch
+        """The next genomes to measure, at most one population of them and often a single one."""
+        return next(self._batches)
 
     def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
         """Remember the values."""
@@ -69,92 +85,166 @@ class Greedy:
         self._low = np.minimum(self._low, good.min(axis=0, initial=np.inf))
         self._high = np.maximum(self._high, good.max(axis=0, initial=-np.inf))
 
-    def _descend(self) -> bool:
-        """Take the best step of the judged round; False when none helps."""
-        if len(self._here) == 0:
-            return False
-        (values, penalty), keys = self._known[self._here.keys()[0]], self._around.keys()
-        if penalty >= FAILED or not keys:
-            return False
-        rise, fall = self._changes(values, np.stack([self._known[k][0] for k in keys]))
-        worse = np.array([self._known[k][1] > penalty for k in keys])
-        seen = np.array([k in self._visited for k in keys])
-        self._useless |= {s for s, f in zip(self._steps, fall, strict=True) if s and f <= 0}
-        helps = np.flatnonzero((fall > 0) & ~worse & ~seen)
-        if helps.size == 0:
-            return False
-        self._move(self._around.take([helps[(rise[helps] / fall[helps]).argmin()]]))
-        return True
-
-    def _restart(self) -> bool:
-        """Begin a new descent; False when no new start can be found."""
-        if self._known:
-            start = self._nursery.offspring(1, self._nursery.sample)
-        else:
-            start = self._nursery.initial(1, self._untouched())
-        if len(start) == 0:
-            return False
-        self._useless, self._visited, self._queue = set(), set(), start
-        self._move(start)
-        return True
-
-    def _move(self, here: Genomes) -> None:
-        self._here = here
-        self._visited.add(here.keys()[0])
-        self._steps, self._around = self._neighbours(here)
-        self._queue = Genomes.concat(self._queue, self._nursery.fresh(self._around))
-
-    def _changes(self, here: Array, there: Array) -> tuple[Array, Array]:
-        """Rise in loss and fall in cost of each neighbour, both shape (n,)."""
-        if len(here) == 1:
-            fall = here[0] - there[:, 0]
-            return -(fall**2), fall  # rise per fall is then least where the fall is largest
-        extent = np.where(self._high > self._low, self._high - self._low, 1.0)
-        change = (there - here) / extent
-        return change[:, 0], -change[:, 1:].sum(axis=1)
-
-    def _untouched(self) -> Genomes:
+    def _search(self) -> Iterator[Genomes]:
+        """All batches; what was yielded has been told when the next one is wanted."""
         space = self._nursery.space
-        return space.repair(
-            Genomes({p.name: p.bounds.low[None].astype(p.dtype) for p in space.parts})
-        )
+        low = Genomes({p.name: p.bounds.low[None].astype(p.dtype) for p in space.parts})
+        start = self._nursery.initial(1, low)
+        scan = self._changed(start, self._moves(start, first=True))
+        yield from self._cut(Genomes.concat(start, self._nursery.fresh(scan)))
+        weightings = _weightings(len(self._low))
+        yield from self._descend(start, weightings[0], 1, coarse=True)
+        breadth, most = 1, max(1, len(self._moves(start)))
+        while breadth < 4 * most:
+            for weights in weightings:
+                yield from self._descend(start, weights, breadth)
+            breadth *= 4
+        for weights in cycle(weightings):
+            yield (start := self._nursery.offspring(1, self._nursery.sample))
+            if len(start):  # else the space is used up
+                yield from self._descend(start, weights, 1)
 
-    def _neighbours(self, here: Genomes) -> tuple[list[Step | None], Genomes]:
-        steps: list[Step | None] = []
-        found: list[Genomes] = [self._nursery.nothing()]
+    def _descend(
+        self, here: Genomes, weights: Array, breadth: int, coarse: bool = False
+    ) -> Iterator[Genomes]:
+        """Take one move after another until none helps."""
+        if self._known[here.keys()[0]][1] >= FAILED:
+            return
+        if not self._effects:
+            first = self._moves(here, first=True)
+            self._effects = {gene: {_now(here, gene): np.zeros_like(weights)} for gene, _ in first}
+            yield from self._measure(self._changed(here, first))
+        extent = np.where(self._high > self._low, self._high - self._low, 1.0)
+        broken: set[Move] = set()  # failed in this descent
+        chosen: Genomes | None = here
+        while chosen is not None:
+            chosen = yield from self._step(chosen, weights / extent, breadth, broken, coarse)
+
+    def _step(
+        self, here: Genomes, weights: Array, breadth: int, broken: set[Move], coarse: bool
+    ) -> Generator[Genomes, None, Genomes | None]:
+        """Measure until the ``breadth`` best moves are up to date; the best of them, if any."""
+        mutants = self._mutants(here)
+        yield from self._measure(mutants)
+        moves = self._moves(here, first=coarse)
+        around = Genomes.concat(self._changed(here, moves), mutants)
+        keys = around.keys()
+        for rounds in count():
+            change, fresh = self._changes(here, moves, keys, broken)
+            order = _order(change, weights)
+            stale = ~fresh[order]
+            if not stale[:breadth].any() or (rounds >= PATIENCE and not stale.all()):
+                return around.take(order[~stale][:1]) if not stale.all() else None
+            yield from self._measure(around.take(order[stale][:breadth]))
+
+    def _measure(self, genomes: Genomes) -> Iterator[Genomes]:
+        """Those rows that were never asked for, in batches."""
+        return self._cut(self._nursery.fresh(genomes))
+
+    def _cut(self, genomes: Genomes) -> Iterator[Genomes]:
+        """Batches of at most one population."""
+        for first in range(0, len(genomes), self._size):
+            yield genomes.take(slice(first, first + self._size))
+
+    def _changes(
+        self, here: Genomes, moves: list[Move], keys: list[bytes], broken: set[Move]
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Change of fitness by each neighbour, (n, m), NaN where not allowed; and which are known.
+
+        Neighbours by a move come first; what is known of one becomes the effect of its move.
+        """
+        values, penalty = self._known[here.keys()[0]]
+        change = np.full((len(keys), len(values)), np.nan)
+        fresh = np.array([key in self._known for key in keys], dtype=np.bool_)
+        for i in np.flatnonzero(fresh):
+            there, worse = self._known[keys[i]]
+            if worse >= FAILED:
+                broken.update(moves[i : i + 1])
+                continue
+            if i < len(moves):
+                gene, value = moves[i]
+                self._effects[gene][value] = self._effect(gene, _now(here, gene)) + there - values
+            if worse <= penalty:
+                change[i] = there - values
+        for i in np.flatnonzero(~fresh[: len(moves)]):
+            gene, value = moves[i]
+            if moves[i] not in broken:
+                change[i] = self._effect(gene, value) - self._effect(gene, _now(here, gene))
+        return change, fresh
+
+    def _effect(self, gene: Gene, value: float) -> Array:
+        """What a value does to the fitness, (m,), up to a constant per gene.
+
+        Between measured values of an ordered gene it is interpolated; for others it is their mean.
+        """
+        known = self._effects[gene]
+        if value in known:
+            return known[value]
+        part, place = gene
+        at = sorted(known)
+        table = np.array([known[v] for v in at])  # (values, m)
+        if self._bounds[part].ordered[place]:
+            return np.array([np.interp(value, at, column) for column in table.T])
+        return table.mean(axis=0)
+
+    def _moves(self, here: Genomes, *, first: bool = False) -> list[Move]:
+        """Other values of every gene; only the ones to be measured first, if asked for."""
+        return [
+            ((name, i), value)
+            for name, bounds in self._bounds.items()
+            for i in range(len(bounds))
+            for value in _values(bounds, i, first)
+            if value != _now(here, (name, i))
+        ]
+
+    def _changed(self, here: Genomes, moves: list[Move]) -> Genomes:
+        """One legal neighbour per move."""
+        rows = here.take([0] * len(moves))
+        for row, ((name, i), value) in enumerate(moves):
+            rows[name][row, i] = value
+        return self._nursery.space.repair(rows)
+
+    def _mutants(self, here: Genomes) -> Genomes:
+        """Random neighbours in the subset parts."""
+        found = [self._nursery.nothing()]
         for part in self._nursery.space.parts:
-            row = here[part.name]
-            if part.kind in DISCRETE:
-                moves = [
-                    (s, gene, value)
-                    for s, gene, value in _one_step(part.name, row[0], part.bounds)
-                    if s not in self._useless
-                ]
-                changed = np.repeat(row, len(moves), axis=0)
-                for i, (_, gene, value) in enumerate(moves):
-                    changed[i, gene] = value
-                steps += [step for step, _, _ in moves]
-            else:
-                changed = self._mutants(part.name, row, part.bounds)
-                steps += [None] * len(changed)
-            others = {name: np.repeat(v, len(changed), axis=0) for name, v in here.parts.items()}
-            found.append(Genomes({**others, part.name: changed}))
-        return steps, self._nursery.space.repair(Genomes.concat(*found))
-
-    def _mutants(self, name: str, row: NDArray[Any], bounds: Bounds) -> NDArray[Any]:
-        mutation = self._nursery.variation.mutation[name]
-        return mutation(np.repeat(row, row.shape[1], axis=0), bounds, self._nursery.rng)
+            if part.name in self._bounds:
+                continue
+            rows = here.take([0] * part.shape[0])
+            mutate = self._nursery.variation.mutation[part.name]
+            mutated = mutate(rows[part.name], part.bounds, self._nursery.rng)
+            found.append(Genomes({**rows.parts, part.name: mutated}))
+        return self._nursery.space.repair(Genomes.concat(*found))
 
 
-def _one_step(name: str, row: NDArray[Any], bounds: Bounds) -> list[tuple[Step | None, int, int]]:
-    """Every (step, gene, new value) one step away; steps of unordered genes have no direction."""
-    moves: list[tuple[Step | None, int, int]] = []
-    for gene, (value, low, high) in enumerate(
-        zip(row.astype(int), bounds.low.astype(int), bounds.high.astype(int), strict=True)
-    ):
-        if bounds.ordered[gene]:
-            ends = [(1, value + 1), (-1, value - 1)]
-            moves += [((name, gene, sign), gene, v) for sign, v in ends if low <= v <= high]
-        else:
-            moves += [(None, gene, v) for v in range(low, high + 1) if v != value]
-    return moves
+def _now(here: Genomes, gene: Gene) -> float:
+    return float(here[gene[0]][0, gene[1]])
+
+
+def _values(bounds: Bounds, i: int, first: bool) -> list[float]:
+    """Values a gene moves between, ascending: all, or the quarters of its range."""
+    low, high = float(bounds.low[i]), float(bounds.high[i])
+    whole = not np.issubdtype(bounds.low.dtype, np.floating)
+    if whole and (not bounds.ordered[i] or (not first and high - low < MOST_LEVELS)):
+        return np.arange(low, high + 1).tolist()
+    marks = low + (high - low) * QUARTERS
+    return sorted(set((np.floor(marks + 0.5) if whole else marks).tolist()))
+
+
+def _weightings(m: int) -> list[Array]:
+    """Weights of loss and costs: all costs alike, then each of them heavy in turn; shape (m,)."""
+    if m < 3:
+        return [np.ones(m)]
+    heavy = HEAVY * np.eye(m - 1) + (1.0 - HEAVY) / (m - 1)
+    return [np.r_[1.0, costs] for costs in (heavy.mean(axis=0), *heavy)]
+
+
+def _order(change: Array, weights: Array) -> NDArray[np.intp]:
+    """Neighbours that save something, best first, given their changes of fitness, (n, m) or NaN."""
+    scaled = change * weights
+    rise = scaled[:, 0]
+    fall = -scaled[:, 1:].sum(axis=1) if len(weights) > 1 else -rise
+    useful = np.flatnonzero(fall > FLAT)  # not NaN
+    rise, fall = rise[useful], fall[useful]
+    price = np.where(rise > 0, rise / fall, rise).round(DIGITS)
+    return useful[np.lexsort((np.where(rise > 0, fall, -fall), price))]
