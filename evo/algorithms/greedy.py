@@ -180,10 +180,9 @@ class Greedy:
         known = self._effects[gene]
         if value in known:
             return known[value]
-        part, place = gene
         at = sorted(known)
         table = np.array([known[v] for v in at])  # (values, m)
-        if self._bounds[part].ordered[place]:
+        if self._bounds[gene[0]].ordered[gene[1]]:
             return np.array([np.interp(value, at, column) for column in table.T])
         return table.mean(axis=0)
 
