@@ -259,6 +259,7 @@ def build_algorithm(
         ConfigError: A setting does not fit.
     """
     own = {} if id_ else {**(variation or {}), **config.algorithm.settings}
+    scout = bool(own.pop("scout", False))
     operators = {
         role: _operator(own.pop(role), role)
         for role in ("crossover", "mutation", "sampling")
@@ -271,6 +272,7 @@ def build_algorithm(
         seed=config.seed if seed is None else seed,
         generations=config.stop.generations,
         extra=extra,
+        scout=scout,
         **operators,
     )
     return create(

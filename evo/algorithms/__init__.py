@@ -118,6 +118,8 @@ class Settings:
         mutation: The same for mutation.
         sampling: The same for the initial sample.
         extra: Settings of one algorithm; unknown keys are errors.
+        scout: Look around the first start before the search; see :mod:`.scout`. Without effect
+            where the space has other than choice and integer parts, or on a single objective.
     """
 
     population: int = 100
@@ -127,6 +129,7 @@ class Settings:
     mutation: Mutation | Mapping[str, Mutation] | None = None
     sampling: Sampling | Mapping[str, Sampling] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    scout: bool = False
 
     def __post_init__(self) -> None:
         if self.population < 1:
@@ -173,9 +176,22 @@ def create(
     if n_objectives < 1:
         raise ConfigError(f"a search needs at least 1 objective, got {n_objectives}")
     factory = _factory(algorithm) if isinstance(algorithm, str) else algorithm
-    nursery = Nursery(space, settings, starts)
-    inner = factory(nursery, n_objectives=n_objectives, constrained=constrained, settings=settings)
-    return Guard(inner, space, n_objectives)
+
+    def begin(chosen: Genomes | None) -> Algorithm:
+        nursery = Nursery(space, settings, chosen)
+        made = factory(
+            nursery, n_objectives=n_objectives, constrained=constrained, settings=settings
+        )
+        return Guard(made, space, n_objectives)
+
+    if not settings.scout or starts is None or not len(starts):
+        return begin(starts)
+    from .scout import Scout, suits
+
+    if not suits(space, n_objectives):
+        return begin(starts)
+    scout = Scout(begin, space, settings.population, starts.take([0]))
+    return Guard(scout, space, n_objectives)
 
 
 def _factory(algorithm_id: str) -> Factory:
