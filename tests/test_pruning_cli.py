@@ -351,7 +351,8 @@ def test_the_objective_of_the_readme_from_an_unrelated_folder(
         if ok:
             share = kept[kept > 0] / kept.sum()
             assert value == pytest.approx(-(share * np.log(share)).sum(), abs=1e-6)
-    assert len(said_json(capsys, ["front", "x", "--json"])["front"]) > 1
+    front = said_json(capsys, ["front", "x", "--json"])["front"]
+    assert {c["id"] for c in front} == set(view.candidates.id[view.candidates.on_front].tolist())
 
 
 @pytest.mark.slow

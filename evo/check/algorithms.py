@@ -139,6 +139,8 @@ def _check_asked(asked: list[Genomes], found: Findings) -> None:
 def _check_repeats(trial: _Trial, found: Findings) -> None:
     first, again = list(trial.drive(trial.make())), list(trial.drive(trial.make()))
     found.expect(_same(first, again), "repeats for the same seed", "differs for the same seed")
+    if trial.algorithm == "greedy":  # its descents draw nothing; only later restarts do
+        return
     other = list(trial.drive(trial.make(seed=trial.seed + 1)))
     found.expect(not _same(first, other), "listens to its seed", "ignores its seed")
 
