@@ -26,6 +26,7 @@ import torch
 
 from evo import Context
 from evo.algorithms import Settings, create
+from operators.discrete import OnePoint
 from problems.pruning.cost import pruned_model
 from problems.pruning.searches import Mixed
 from problems.pruning.sweep import Sweep
@@ -70,7 +71,7 @@ def generations(problem: Mixed, n: int, last: int) -> list[np.ndarray]:
     """What NSGA-II asks for, generation by generation, on (quality, params); each (n, S)."""
     algorithm = create(
         "nsga2", problem.space, n_objectives=2, constrained=False,
-        settings=Settings(population=n, seed=0),
+        settings=Settings(population=n, seed=0, crossover=OnePoint()),
         starts=problem.starts(n, np.random.default_rng(0)),
     )  # fmt: skip
     quality = "drift" if problem.kind == "encoder" else "kl"
