@@ -29,7 +29,7 @@ EMBEDDED: Mapping[str, Any] = {
 }
 """What `evo run` does without a target: minutes on two cores, baselines included."""
 
-_ALONE = ("random", "evopress", "greedy")  # algorithms that need no second parent
+ALONE = ("random", "evopress", "greedy")  # algorithms that need no second parent
 _LISTS = ("objectives", "metrics", "constraints")
 _TABLES = ("problem", "algorithm", "stop", "evaluator")
 
@@ -79,7 +79,7 @@ class AlgorithmConfig:
 
     def __post_init__(self) -> None:
         _whole("algorithm.population", self.population, least=1)
-        if self.population < 2 and self.id not in _ALONE:
+        if self.population < 2 and self.id not in ALONE:
             raise ConfigError(
                 f"algorithm {self.id!r} needs a population of at least 2, got {self.population}",
                 hint="use a larger population, or algorithm random or evopress",

@@ -109,9 +109,8 @@ class Phase:
             ObjectiveError: The first generation failed altogether.
         """
         self._mark = time.perf_counter()
-        asked = self.algorithm.ask()
         stored = self.desk.file.asked(self.origin, self.number)
-        self._compare(asked, stored)
+        asked = self._ask(stored)
         kept = asked if room is None else asked.take(slice(0, room))
         if stored is not None and len(stored) > len(kept):
             kept = stored
@@ -126,9 +125,14 @@ class Phase:
         self.number += 1
         return step
 
-    def _compare(self, asked: Genomes, stored: Genomes | None) -> None:
+    def _ask(self, stored: Genomes | None) -> Genomes:
+        """What the algorithm asks for; what is recorded already must be the beginning of it."""
+        recall = getattr(self.algorithm, "recall", None)
+        if stored is not None and recall is not None and recall(stored):
+            return stored
+        asked = self.algorithm.ask()
         if stored is None or asked.rows()[: len(stored)] == stored.rows():
-            return
+            return asked
         raise ReplayError(
             f"generation {self.number} of {self.origin} asks for other candidates than the "
             f"{len(stored)} recorded ones; {self.desk.diagnose()}",

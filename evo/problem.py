@@ -188,7 +188,7 @@ class Problem(Protocol):
     - ``describe() -> Mapping``: JSON facts for report and `evo show`;
     - ``bytes_per_candidate -> int``: a hint for the chunk planner;
     - ``variation -> Mapping[str, Any]``: settings of the algorithm that suit it: operators by role,
-      e.g. ``crossover``, and ``scout``; the configuration's own come first;
+      e.g. ``crossover``, and ``surrogate``; the configuration's own come first;
     - ``validation -> bool``: whether ``Context.split="validation"`` means other data;
     - ``confirm(genomes, values) -> Mapping[str, Array]``: slower, truer values for a front;
     - ``export(genomes, folder, *, expected) -> Mapping``: build one candidate (n = 1) on disk;

@@ -15,7 +15,7 @@ import numpy as np
 from . import provenance
 from .algorithms import Algorithm, Population, Settings, create
 from .archive import Box, spread_order
-from .config import DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
+from .config import ALONE, DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
 from .errors import ConfigError, StoreError
 from .evaluate import Judges, LocalEvaluator, Planner, Verdict, first_chunk, pick_device
 from .finish import Progress, Result, finish
@@ -258,21 +258,24 @@ def build_algorithm(
         RegistryError: The algorithm or an operator cannot be found.
         ConfigError: A setting does not fit.
     """
-    own = {} if id_ else {**(variation or {}), **config.algorithm.settings}
-    scout = bool(own.pop("scout", False))
+    name = id_ or config.algorithm.id
+    suited = {k: v for k, v in (variation or {}).items() if k != "surrogate" or name not in ALONE}
+    own = {} if id_ else {**suited, **config.algorithm.settings}
+    surrogate = own.pop("surrogate", False)
+    if not isinstance(surrogate, bool):
+        raise ConfigError(f"algorithm.surrogate must be true or false, got {surrogate!r}")
     operators = {
         role: _operator(own.pop(role), role)
         for role in ("crossover", "mutation", "sampling")
         if role in own
     }
-    name = id_ or config.algorithm.id
     extra = {**resolve("algorithm", name).settings, **own}
     settings = Settings(
         population=config.algorithm.population,
         seed=config.seed if seed is None else seed,
         generations=config.stop.generations,
         extra=extra,
-        scout=scout,
+        surrogate=surrogate,
         **operators,
     )
     return create(

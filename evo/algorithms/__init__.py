@@ -118,8 +118,8 @@ class Settings:
         mutation: The same for mutation.
         sampling: The same for the initial sample.
         extra: Settings of one algorithm; unknown keys are errors.
-        scout: Look around the first start before the search; see :mod:`.scout`. Without effect
-            where the space has other than choice and integer parts, or on a single objective.
+        surrogate: Search predictions and judge the best of them; see :mod:`.guided`. Without
+            effect where the space has subset parts.
     """
 
     population: int = 100
@@ -129,7 +129,7 @@ class Settings:
     mutation: Mutation | Mapping[str, Mutation] | None = None
     sampling: Sampling | Mapping[str, Sampling] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    scout: bool = False
+    surrogate: bool = False
 
     def __post_init__(self) -> None:
         if self.population < 1:
@@ -177,21 +177,23 @@ def create(
         raise ConfigError(f"a search needs at least 1 objective, got {n_objectives}")
     factory = _factory(algorithm) if isinstance(algorithm, str) else algorithm
 
-    def begin(chosen: Genomes | None) -> Algorithm:
+    def begin(chosen: Genomes | None, settings: Settings) -> Algorithm:
         nursery = Nursery(space, settings, chosen)
         made = factory(
             nursery, n_objectives=n_objectives, constrained=constrained, settings=settings
         )
         return Guard(made, space, n_objectives)
 
-    if not settings.scout or starts is None or not len(starts):
-        return begin(starts)
-    from .scout import Scout, suits
+    proper = begin(starts, settings)
+    if not settings.surrogate:
+        return proper
+    from .guided import Guided, suits
 
-    if not suits(space, n_objectives):
-        return begin(starts)
-    scout = Scout(begin, space, settings.population, starts.take([0]))
-    return Guard(scout, space, n_objectives)
+    return (
+        Guard(Guided(begin, space, settings, starts), space, n_objectives)
+        if suits(space)
+        else proper
+    )
 
 
 def _factory(algorithm_id: str) -> Factory:

@@ -53,6 +53,18 @@ class Guard:
         self._asked = self._inner.ask()
         return self._asked
 
+    def recall(self, genomes: Genomes) -> bool:
+        """Take these for what :meth:`ask` would return now, if the algorithm can; whether it did.
+
+        Only algorithms can whose next ask depends on nothing but what they were told.
+        """
+        recall = getattr(self._inner, "recall", None)
+        if recall is None:
+            return False
+        recall(genomes)
+        self._asked = genomes
+        return True
+
     def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
         """Pass results on; see :class:`~evo.algorithms.Algorithm`."""
         asked = self._asked

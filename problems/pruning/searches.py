@@ -61,9 +61,9 @@ class Mixed:
     """
 
     default_objectives: Sequence[str]
-    variation: Mapping[str, Any] = MappingProxyType({"crossover": "one-point", "scout": True})
-    """Sites are in order of depth, so children of a cut share a prefix with a parent; effects of
-    single changes nearly add up, so looking around pays."""
+    variation: Mapping[str, Any] = MappingProxyType({"crossover": "one-point", "surrogate": True})
+    """Sites are in order of depth, so children of a cut share a prefix with a parent; judging is
+    dear and smooth in the choices, so predicting pays."""
 
     def __init__(
         self,

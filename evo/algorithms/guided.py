@@ -1,0 +1,253 @@
+"""Any algorithm, on a surrogate: it searches predictions, and the best of those are judged.
+
+Source: Jin, *Surrogate-assisted evolutionary computation*, 2011 (generation-based control). Each
+generation the surrogate is fitted to everything judged so far, the algorithm runs on it for many
+generations from the best known genomes, and of all it has asked for, those are judged that promise
+the most hypervolume together. Where predictions did not agree with what was found, the next
+generation judges the algorithm's own children instead, until they agree again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..genomes import Genomes
+from ..indicators import nondominated, ranks
+from ..problem import Array
+from ..space import SearchSpace
+from ..streams import derive, stream
+from . import Algorithm, Population, Settings
+from .guard import FAILED, feasible_ranks
+from .infill import most_improving
+from .surrogate import MOST_ROWS, Surrogate
+
+ROUNDS = 60  # generations on the surrogate per generation judged
+BREADTH = 150  # least population of those
+AGREEMENT = 0.5  # least rank correlation at which predictions are trusted
+FEWEST = 8  # judged candidates below which nothing is predicted
+
+Begin = Callable[[Genomes | None, Settings], Algorithm]
+
+
+def suits(space: SearchSpace) -> bool:
+    """Whether genomes can be compared gene by gene: spaces without subset parts."""
+    return all(part.kind != "subset" for part in space.parts)
+
+
+class Guided:
+    """An algorithm that runs on predictions.
+
+    Args:
+        begin: Makes the algorithm proper from its starts, best first, and its settings.
+        space: Parts with a value per gene.
+        settings: Of the algorithm proper; ``population`` candidates are judged per generation.
+        starts: Warm starts for the first generation.
+    """
+
+    def __init__(
+        self, begin: Begin, space: SearchSpace, settings: Settings, starts: Genomes | None
+    ) -> None:
+        self._begin, self._space, self._settings = begin, space, settings
+        self._starts = starts
+        self._low, self._high = (
+            np.concatenate([getattr(p.bounds, side) for p in space.parts]).astype(np.float64)
+            for side in ("low", "high")
+        )
+        self._unordered = any(p.kind == "choice" for p in space.parts)
+        self._known: dict[bytes, int] = {}  # row in the arrays below
+        self._genes: list[Array] = []
+        self._fitness: list[Array] = []
+        self._violation: list[float] = []
+        self._begins: list[int] = []  # rows at which batches begin
+        self._surrogate: Surrogate | None = None  # that proposed the last batch, unless recalled
+
+    @property
+    def population(self) -> Population:
+        """The best of everything judged."""
+        rows = self._best(self._settings.population)
+        fitness, violation = self._results()
+        return Population(
+            self._genomes(rows), fitness[rows], violation[rows],
+            feasible_ranks(fitness[rows], violation[rows]),
+        )  # fmt: skip
+
+    def ask(self) -> Genomes:
+        """The first generation of the algorithm proper, then what is promising."""
+        if not self._known:
+            return self._begin(self._starts, self._settings).ask()
+        trusted = self._trusted()
+        self._surrogate = self._fit(len(self._genes))
+        if self._surrogate is None or not trusted:
+            return self._children()
+        return self._promising(self._surrogate)
+
+    def recall(self, genomes: Genomes) -> None:
+        """Take these for what :meth:`ask` would return now, without working it out again."""
+        self._surrogate = None
+
+    def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
+        """Remember the results."""
+        self._begins.append(len(self._genes))
+        flat = self._space.flat(genomes)
+        for i, key in enumerate(genomes.rows()):
+            self._known[key] = len(self._genes)
+            self._genes.append(flat[i].astype(np.float64))
+            self._fitness.append(fitness[i])
+            self._violation.append(float(violation[i]))
+
+    # -- what is known -----------------------------------------------------------------------------
+
+    def _results(self) -> tuple[Array, Array]:
+        m = len(self._fitness[0]) if self._fitness else 1
+        return np.array(self._fitness).reshape(-1, m), np.array(self._violation)
+
+    def _genomes(self, rows: NDArray[np.intp]) -> Genomes:
+        flat = np.array(self._genes).reshape(-1, self._space.length)[rows]
+        return self._space.unflat(flat)
+
+    def _best(self, n: int) -> NDArray[np.intp]:
+        """At most n rows by rank; the last front is thinned evenly along the first objective."""
+        fitness, violation = self._results()
+        rank = feasible_ranks(fitness, violation)
+        rows: list[int] = []
+        for level in np.unique(rank):
+            more = np.flatnonzero(rank == level)
+            more = more[np.argsort(fitness[more, 0], kind="stable")]
+            room = n - len(rows)
+            if len(more) > room:
+                more = more[np.unique(np.round(np.linspace(0, len(more) - 1, room)).astype(int))]
+            rows += more.tolist()
+            if len(rows) >= n:
+                break
+        return np.array(rows, dtype=np.intp)
+
+    # -- what is predicted -------------------------------------------------------------------------
+
+    def _scaled(self, flat: Array) -> Array:
+        return (flat - self._low) / np.where(self._high > self._low, self._high - self._low, 1.0)
+
+    def _fit(self, n: int) -> Surrogate | None:
+        """Fitted to the first n results; a failure counts as twice the worst violation."""
+        fitness, violation = (values[:n] for values in self._results())
+        failed = violation >= FAILED
+        if n - failed.sum() < FEWEST:
+            return None
+        worst = violation[~failed].max(initial=0.0)
+        violation = np.where(failed, 2 * worst or 1.0, violation)
+        rows = _representative(feasible_ranks(fitness, violation))
+        y = np.column_stack([fitness, violation])[rows]
+        return Surrogate(self._scaled(np.array(self._genes)[rows]), y, self._unordered)
+
+    def _trusted(self) -> bool:
+        """Whether the last batch was predicted well enough; True where nothing was."""
+        start = self._begins[-1]
+        surrogate = self._surrogate or self._fit(start)
+        if surrogate is None:
+            return True
+        predicted = surrogate(self._scaled(np.array(self._genes[start:])))
+        fitness, violation = (values[start:] for values in self._results())
+        good = violation < FAILED
+        return agreement(predicted[good], fitness[good]) >= AGREEMENT
+
+    def _values(self, asked: Genomes, surrogate: Surrogate | None) -> tuple[Array, Array]:
+        """Fitness and violation, known where judged, else predicted."""
+        fitness, violation = self._results()
+        rows = np.array([self._known.get(key, -1) for key in asked.rows()], dtype=np.intp)
+        if surrogate is None:
+            return fitness[rows], violation[rows]
+        found = surrogate(self._scaled(self._space.flat(asked)))
+        found[:, -1] = self._penalty(found[:, -1])
+        known = rows >= 0
+        found[known] = np.column_stack([fitness, violation])[rows[known]]
+        return found[:, :-1], found[:, -1]
+
+    def _penalty(self, predicted: Array) -> Array:
+        """Predicted violations without noise; without constraints only failures are left."""
+        violation = self._results()[1]
+        worst = violation[violation < FAILED].max(initial=0.0)
+        if worst == 0:
+            return np.where(predicted > 0.5, FAILED, 0.0)
+        return np.where(predicted > 0.01 * worst, predicted, 0.0)
+
+    # -- what is asked -----------------------------------------------------------------------------
+
+    def _begun(self, population: int, generations: int) -> Algorithm:
+        """The algorithm proper, at the best known genomes."""
+        seed = derive(self._settings.seed, "guided", len(self._begins)) % 2**32
+        settings = replace(
+            self._settings, population=population, generations=generations, seed=seed
+        )
+        return self._begin(self._genomes(self._best(population)), settings)
+
+    def _children(self) -> Genomes:
+        """Children of the best known genomes, unscreened."""
+        inner = self._begun(self._settings.population, 2)
+        while len(asked := inner.ask()):
+            new = [i for i, key in enumerate(asked.rows()) if key not in self._known]
+            if new:
+                return asked.take(np.array(new, dtype=np.intp)[: self._settings.population])
+            inner.tell(asked, *self._values(asked, None))
+        return asked
+
+    def _promising(self, surrogate: Surrogate) -> Genomes:
+        """Of all that the algorithm asks for on the surrogate, what adds most hypervolume."""
+        size = self._settings.population
+        inner = self._begun(max(size, BREADTH), ROUNDS)
+        pool: list[Genomes] = []
+        fitness, violation = [], []
+        rounds, asked = 0, inner.ask()
+        while len(asked) and (rounds < ROUNDS or not pool):
+            values, penalty = self._values(asked, surrogate)
+            new = np.array([key not in self._known for key in asked.rows()])
+            if new.any():
+                pool.append(asked.take(np.flatnonzero(new)))
+                fitness.append(values[new])
+                violation.append(penalty[new])
+            inner.tell(asked, values, penalty)
+            rounds, asked = rounds + 1, inner.ask()
+        if not pool:
+            return asked
+        predicted, penalty = np.concatenate(fitness), np.concatenate(violation)
+        chosen = self._choose(predicted, penalty, size)
+        return Genomes.concat(*pool).take(chosen)
+
+    def _choose(self, predicted: Array, penalty: Array, n: int) -> NDArray[np.intp]:
+        """Rows predicted to be feasible by what they add; then the others by violation."""
+        fitness, violation = self._results()
+        feasible = fitness[violation <= 0]
+        good, bad = np.flatnonzero(penalty <= 0), np.flatnonzero(penalty > 0)
+        bad = bad[np.argsort(penalty[bad], kind="stable")]
+        if len(feasible) and len(good):
+            draw = stream(self._settings.seed, "infill", len(self._begins))
+            good = good[most_improving(feasible[nondominated(feasible)], predicted[good], n, draw)]
+        return np.concatenate([good, bad])[:n]
+
+
+def _representative(rank: NDArray[np.intp]) -> NDArray[np.intp]:
+    """At most ``MOST_ROWS`` rows: half of them the best, half spread evenly over the others."""
+    if len(rank) <= MOST_ROWS:
+        return np.arange(len(rank), dtype=np.intp)
+    order, half = np.argsort(rank, kind="stable"), MOST_ROWS // 2
+    others = np.linspace(half, len(rank) - 1, half).astype(np.intp)
+    return np.sort(np.concatenate([order[:half], order[others]]))
+
+
+def agreement(predicted: Array, found: Array) -> float:
+    """Least rank correlation (Spearman) of an objective; 1 where there is too little to tell.
+
+    Args:
+        predicted: Shape (n, at least m).
+        found: Shape (n, m).
+    """
+    worst = 1.0
+    for one, two in zip(predicted.T, found.T, strict=False):
+        if len(two) < FEWEST or np.ptp(two) == 0 or np.ptp(one) == 0:
+            continue
+        places = [ranks(v[:, None]).astype(np.float64) for v in (one, two)]
+        a, b = (p - p.mean() for p in places)
+        worst = min(worst, float(a @ b / np.sqrt((a @ a) * (b @ b))))
+    return worst

@@ -1,0 +1,260 @@
+"""Search on predictions: surrogate, choice of what to judge, and the search around them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from evo import Choice, Genomes, SearchSpace
+from evo.algorithms import Algorithm, Settings, create
+from evo.algorithms.guided import agreement
+from evo.algorithms.infill import most_improving
+from evo.algorithms.surrogate import Surrogate
+from evo.indicators import hypervolume, unit_hypervolume
+
+SITES, LEVELS = 14, 9
+RNG = np.random.default_rng(5)
+LOSS = np.cumsum(RNG.exponential(1, (SITES, LEVELS)), axis=1)
+COST = np.cumsum(RNG.exponential(1, (SITES, LEVELS))[:, ::-1], axis=1)[:, ::-1]
+SPACE = SearchSpace((Choice("choices", [LEVELS] * SITES),))
+
+
+def judged(genomes: Genomes) -> np.ndarray:
+    """A loss that grows faster than the sum of its parts, and an additive cost, (n, 2)."""
+    rows, genes = genomes["choices"].astype(int), np.arange(SITES)
+    loss = LOSS[genes, rows].sum(1)
+    return np.stack([np.exp(loss / 20), COST[genes, rows].sum(1)], axis=1)
+
+
+def begun(
+    algorithm: str = "nsga2", surrogate: bool = True, seed: int = 1, constrained: bool = False
+) -> Algorithm:
+    dense = Genomes({"choices": np.zeros((1, SITES), dtype=np.int16)})
+    settings = Settings(population=24, seed=seed, generations=6, surrogate=surrogate)
+    return create(
+        algorithm, SPACE, n_objectives=2, constrained=constrained, settings=settings, starts=dense
+    )
+
+
+def searched(algorithm: Algorithm, asks: int, judge=judged) -> tuple[list[Genomes], np.ndarray]:
+    asked, values = [], []
+    for _ in range(asks):
+        genomes = algorithm.ask()
+        fitness = judge(genomes)
+        algorithm.tell(genomes, fitness, np.zeros(len(genomes)))
+        asked.append(genomes)
+        values.append(fitness)
+    return asked, np.concatenate(values)
+
+
+# -- surrogate -------------------------------------------------------------------------------------
+
+
+def test_the_mean_is_that_of_scikit_learn() -> None:
+    process = pytest.importorskip("sklearn.gaussian_process")
+    kernels = pytest.importorskip("sklearn.gaussian_process.kernels")
+    rng = np.random.default_rng(0)
+    x, new = rng.random((40, 1)), rng.random((9, 1))
+    y = np.stack([np.sin(6 * x[:, 0]) - 2], axis=1)
+
+    surrogate = Surrogate(x, y, unordered=False)
+
+    ((reach, alone, _, noise),) = surrogate._kernels
+    matern = kernels.Matern(length_scale=reach, nu=0.5)  # exp(-distance / reach)
+
+    class Shared(kernels.Kernel):
+        """alone * min(a, b), Brownian motion."""
+
+        def __init__(self) -> None:
+            super().__init__()
+
+        def __call__(self, a, b=None, eval_gradient=False):
+            return alone * np.minimum.outer(a[:, 0], (a if b is None else b)[:, 0])
+
+        def diag(self, a):
+            return alone * a[:, 0]
+
+        def is_stationary(self):
+            return False
+
+    reference = process.GaussianProcessRegressor(
+        matern + Shared(), alpha=noise, optimizer=None, normalize_y=True
+    ).fit(x, y[:, 0])
+    assert np.allclose(surrogate(new)[:, 0], reference.predict(new), atol=1e-9)
+
+
+def test_sums_and_products_of_effects_are_predicted() -> None:
+    rng = np.random.default_rng(1)
+    genomes = Genomes({"choices": rng.integers(0, LEVELS, (160, SITES)).astype(np.int16)})
+    x, y = genomes["choices"] / (LEVELS - 1), judged(genomes)
+
+    predicted = Surrogate(x[:120], y[:120], unordered=True)(x[120:])
+
+    for j in (0, 1):
+        error = np.abs(predicted[:, j] - y[120:, j]).mean()
+        assert error < 0.25 * np.abs(y[120:, j] - y[:120, j].mean()).mean()
+
+
+def test_levels_without_order_are_told_apart() -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.integers(0, 5, (140, 6))
+    effects = np.array([4.0, 0.0, 3.0, 1.0, 2.0])
+    y = effects[rows].sum(1)[:, None]
+    x = rows / 4
+
+    errors = [
+        np.abs(Surrogate(x[:100], y[:100], unordered)(x[100:]) - y[100:]).mean()
+        for unordered in (True, False)
+    ]
+
+    assert errors[0] < 0.85 * errors[1]
+
+
+# -- what to judge ---------------------------------------------------------------------------------
+
+
+def test_the_candidate_that_adds_most_comes_first_and_its_double_last() -> None:
+    front = np.array([[0.0, 1.0], [1.0, 0.0]])
+    predicted = np.array([[0.9, 0.9], [0.3, 0.3], [0.31, 0.31], [0.1, 0.8], [2.0, 2.0]])
+
+    chosen = most_improving(front, predicted, 5, np.random.default_rng(0))
+
+    assert chosen.tolist() == [1, 3, 2, 0, 4]
+
+
+def test_the_chosen_add_nearly_as_much_as_exact_greedy_choice() -> None:
+    rng = np.random.default_rng(3)
+    points = rng.random((80, 3)) ** 2
+    front, predicted = np.eye(3), points / points.sum(1, keepdims=True)
+    reference = np.full(3, 1.1)
+    exact: list[int] = []
+    for _ in range(8):
+        volumes = [
+            hypervolume(np.concatenate([front, predicted[[*exact, i]]]), reference)
+            for i in range(len(predicted))
+        ]
+        exact.append(int(np.argmax(volumes)))
+
+    chosen = most_improving(front, predicted, 8, rng)
+
+    base, best, ours = (
+        hypervolume(np.concatenate([front, predicted[rows]]), reference)
+        for rows in ([], exact, chosen)
+    )
+    assert ours - base > 0.97 * (best - base)
+
+
+def test_agreement_is_the_least_rank_correlation() -> None:
+    steps = np.arange(10.0)
+    found = np.stack([steps, steps], axis=1)
+
+    assert agreement(np.stack([steps**3, np.exp(steps)], axis=1), found) == pytest.approx(1)
+    assert agreement(np.stack([steps, -steps], axis=1), found) == pytest.approx(-1)
+    assert agreement(np.stack([steps, 0 * steps], axis=1), found) == pytest.approx(1)
+
+
+# -- the search ------------------------------------------------------------------------------------
+
+
+def test_predictions_pay() -> None:
+    corner = judged(Genomes({"choices": np.array([[LEVELS - 1] * SITES], dtype=np.int16)}))[0]
+    nadir = np.array([corner[0], COST[:, 0].sum()])
+    ideal = np.array([1.0, COST[:, -1].sum()])
+    volumes = {
+        surrogate: [
+            unit_hypervolume(searched(begun(surrogate=surrogate, seed=s), 5)[1], ideal, nadir)
+            for s in range(2)
+        ]
+        for surrogate in (True, False)
+    }
+    assert min(volumes[True]) > max(volumes[False]) + 0.02
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "sms-emoa", "moead", "deap-nsga3", "rvea"])
+def test_nothing_is_asked_twice(algorithm: str) -> None:
+    asked, _ = searched(begun(algorithm), 4)
+
+    rows = [row for genomes in asked for row in genomes.rows()]
+    assert len(set(rows)) == len(rows) >= 80
+
+
+def test_the_first_generation_is_that_of_the_algorithm() -> None:
+    guided, plain = begun().ask(), begun(surrogate=False).ask()
+
+    assert guided.rows() == plain.rows()
+
+
+def test_a_recalled_search_goes_on_the_same() -> None:
+    asked, values = searched(begun(), 5)
+    again, start = begun(), 0
+    for genomes in asked[:4]:
+        assert again.recall(genomes)  # type: ignore[attr-defined]
+        again.tell(genomes, values[start : start + len(genomes)], np.zeros(len(genomes)))
+        start += len(genomes)
+
+    assert again.ask().rows() == asked[4].rows()
+
+
+def test_a_plain_algorithm_is_not_recalled() -> None:
+    plain = begun(surrogate=False)
+    assert not plain.recall(plain.ask())  # type: ignore[attr-defined]
+
+
+def test_wrong_predictions_are_given_up() -> None:
+    rng = np.random.default_rng(7)
+
+    def noise(genomes: Genomes) -> np.ndarray:
+        return rng.random((len(genomes), 2))
+
+    algorithm = begun()
+    searched(algorithm, 4, noise)
+    inner = algorithm._inner  # type: ignore[attr-defined]
+    assert not inner._trusted()
+    assert len(algorithm.ask()) > 0
+
+
+def test_failed_candidates_are_stepped_around() -> None:
+    def fragile(genomes: Genomes) -> np.ndarray:
+        values = judged(genomes)
+        values[genomes["choices"][:, 0] > 4] = np.nan
+        return values
+
+    algorithm = begun()
+    asked, values = searched(algorithm, 6, fragile)
+    late = np.concatenate([g["choices"] for g in asked[3:]])
+    assert np.isnan(values).any()
+    assert (late[:, 0] > 4).mean() < 0.1
+    assert np.isfinite(algorithm.population.fitness).all()
+
+
+def test_constraints_are_learnt() -> None:
+    algorithm = begun(constrained=True)
+    limit = 0.5 * COST[:, 0].sum()
+    feasible = []
+    for _ in range(6):
+        genomes = algorithm.ask()
+        fitness = judged(genomes)
+        violation = np.maximum(fitness[:, 1] - limit, 0) / limit
+        algorithm.tell(genomes, fitness, violation)
+        feasible.append((violation == 0).mean())
+    assert min(feasible[-2:]) > 0.9
+    assert (algorithm.population.front.violation == 0).all()
+
+
+def test_a_small_space_is_searched_to_its_end() -> None:
+    space = SearchSpace((Choice("choices", [3, 3, 3]),))
+    algorithm = create(
+        "nsga2", space, n_objectives=2, constrained=False,
+        settings=Settings(population=10, seed=0, surrogate=True),
+    )  # fmt: skip
+    seen: list[tuple[int, ...]] = []
+    for _ in range(6):
+        genomes = algorithm.ask()
+        rows = genomes["choices"].astype(float)
+        values = np.stack([rows.sum(1), (2 - rows).prod(1)], axis=1)
+        if len(genomes):
+            algorithm.tell(genomes, values, np.zeros(len(genomes)))
+        seen += [tuple(map(int, row)) for row in rows]
+    assert sorted(seen) == sorted(itertools.product(range(3), repeat=3))
