@@ -150,11 +150,11 @@ def spacing(fitness: ArrayLike) -> float:
 
 
 def knee(fitness: ArrayLike) -> int:
-    """Index of the row furthest below the plane through the extremes of the front.
+    """Index of the best compromise: the row whose worst objective is least bad.
 
-    Objectives are normalised by the front's own ideal and nadir; the distance to the plane then
-    falls with the sum of the objectives, so the knee is the row with the least sum. Ties go to the
-    first row.
+    Objectives are normalised by the front's own ideal and nadir. The maximum norm (compromise
+    programming, Zeleny 1973) does not count costs that rise together twice, as the distance to the
+    plane through the extremes does. Ties go to the least sum, then to the first row.
 
     Raises:
         ShapeError: There is no row.
@@ -164,7 +164,8 @@ def knee(fitness: ArrayLike) -> int:
         raise ShapeError("a knee needs at least one row of fitness, got shape (0, m)")
     rows = np.flatnonzero(nondominated(values))
     front = values[rows]
-    return int(rows[normalise(front, front.min(axis=0), front.max(axis=0)).sum(axis=1).argmin()])
+    scaled = normalise(front, front.min(axis=0), front.max(axis=0))
+    return int(rows[np.lexsort((scaled.sum(axis=1), scaled.max(axis=1)))[0]])
 
 
 def _matrix(fitness: ArrayLike) -> Array:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import ConfigError
 
 
@@ -17,6 +20,11 @@ class Limit:
     sign: str
     value: float
     text: str
+
+    def keeps(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which values lie within; NaN does not."""
+        inside = values < self.value if self.sign[0] == "<" else values > self.value
+        return inside | ((values == self.value) & ("=" in self.sign))
 
 
 _LIMIT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|<|>)\s*(\S.*?)\s*")

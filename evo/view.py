@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .genomes import Genomes
+from .indicators import knee
+from .limits import parse_limit
 from .problem import Array, Goal
 from .schema import Layout, damaged, guarded, open_reader, quoted
 
@@ -170,6 +172,27 @@ def read_run(folder: str | Path) -> RunView:
             raise damaged(folder, f"its contents do not fit together ({error})") from error
         finally:
             connection.close()
+
+
+def usable_knee(
+    describe: Mapping[str, Any], columns: Sequence[Column], values: Array, fitness: Array
+) -> int | None:
+    """Index of the best compromise among rows the problem calls usable, else among all.
+
+    Args:
+        describe: What the problem says of itself; its ``usable`` lists limits such as
+            ``"drift < 0.3"``, beyond which a candidate serves nobody.
+        columns: Of the values.
+        values: Raw values, shape (n, columns).
+        fitness: Minimised searched objectives, shape (n, m).
+    """
+    names = [column.name for column in columns]
+    usable = np.ones(len(values), dtype=bool)
+    for limit in map(parse_limit, describe.get("usable") or ()):
+        if limit.name in names:
+            usable &= limit.keeps(values[:, names.index(limit.name)])
+    rows = np.flatnonzero(usable) if usable.any() else np.arange(len(values))
+    return int(rows[knee(fitness[rows])]) if len(rows) else None
 
 
 def read_columns(connection: sqlite3.Connection) -> tuple[Column, ...]:

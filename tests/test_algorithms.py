@@ -594,6 +594,8 @@ def test_unknown_settings_are_refused(name):
 def test_settings_of_an_algorithm_are_typed_and_suggested():
     with pytest.raises(ConfigError, match="did you mean 'neighbours'"):
         make("moead", levels(), extra={"neighbors": 3})
+    with pytest.raises(ConfigError, match="did you mean 'population'"):
+        make("nsga2", levels(), extra={"populatoin": 3})
     with pytest.raises(ConfigError, match="must be of type int, got"):
         make("moead", levels(), extra={"neighbours": 2.5})
     with pytest.raises(ConfigError, match="decomposition must be"):

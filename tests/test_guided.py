@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from evo import Choice, Genomes, SearchSpace
 from evo.algorithms import Algorithm, Settings, create
-from evo.algorithms.guided import agreement
+from evo.algorithms.guided import Guided, agreement
 from evo.algorithms.infill import most_improving
 from evo.algorithms.surrogate import Surrogate
+from evo.config import RunConfig
 from evo.indicators import hypervolume, unit_hypervolume
+from evo.run import build_algorithm
 
 SITES, LEVELS = 14, 9
 RNG = np.random.default_rng(5)
@@ -200,6 +204,24 @@ def test_a_recalled_search_goes_on_the_same() -> None:
 def test_a_plain_algorithm_is_not_recalled() -> None:
     plain = begun(surrogate=False)
     assert not plain.recall(plain.ask())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "own", "guided"),
+    [
+        ("nsga2", {}, True),
+        ("nsga2", {"surrogate": False}, False),
+        ("random", {}, False),  # a yardstick is not helped unless asked for
+        ("random", {"surrogate": True}, True),
+    ],
+)
+def test_what_suits_a_problem_gives_way_to_the_configuration(algorithm, own, guided) -> None:
+    config = RunConfig.from_mapping({"algorithm": {"id": algorithm, "population": 8, **own}})
+    judges = SimpleNamespace(n_searched=2, n_constraints=0)
+
+    made: Any = build_algorithm(config, SPACE, judges, None, variation={"surrogate": True})  # type: ignore[arg-type]
+
+    assert isinstance(made._inner, Guided) is guided
 
 
 def test_wrong_predictions_are_given_up() -> None:

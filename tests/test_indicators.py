@@ -166,13 +166,15 @@ def test_spacing_by_hand():
     assert spacing(np.zeros((0, 2))) == 0.0
 
 
-def test_knee_is_the_row_furthest_below_the_line_through_the_ends():
+def test_knee_is_the_row_whose_worst_objective_is_least():
     front = [[0.0, 10.0], [2.0, 3.0], [6.0, 2.0], [10.0, 0.0]]
 
     assert knee(front) == 1
     assert knee([*front, [1.9, 11.0]]) == 1  # a dominated row is never a knee
     assert knee([[4.0, 4.0]]) == 0
     assert knee([[0.0, 1.0], [1.0, 0.0]]) == 0  # ties: the first
+    costs = np.array([[0.0, 9.0, 9.0], [4.0, 5.0, 5.0], [8.0, 1.0, 1.0], [9.0, 0.0, 0.0]])
+    assert knee(costs) == knee(costs[:, :2]) == 1  # a cost told twice counts once
 
 
 def test_knee_does_not_depend_on_units():

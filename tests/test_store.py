@@ -19,6 +19,7 @@ from evo.schema import FILE, Layout
 from evo.space import Choice, Mask, Real, SearchSpace, Subset
 from evo.store import Column, RunFile, read_run
 from evo.streams import stream
+from evo.view import usable_knee
 
 SPACE = SearchSpace((Choice("choices", [3] * 4), Mask("keep", 2), Real("share", 0, 1)))
 COLUMNS = (Column("loss", "min", "nats", 1e-6, True), Column("order", "max", "", 1.0, False))
@@ -429,3 +430,14 @@ def test_genomes_kept_under_a_name_come_back(tmp_path):
     assert kept.rows() == genomes.rows()
     assert file.get("nothing") is None
     file.close()
+
+
+def test_the_knee_is_looked_for_where_candidates_are_usable():
+    columns = (Column("drift", "min", "", 0.0, True), Column("params", "min", "", 0.0, True))
+    values = np.array([[0.0, 9.0], [0.2, 6.0], [0.3, 4.0], [0.9, 0.0]])
+
+    assert usable_knee({}, columns, values, values) == 2
+    assert usable_knee({"usable": ["drift < 0.3"]}, columns, values, values) == 0  # of two, a tie
+    assert usable_knee({"usable": ["drift <= 0.3", "x > 1"]}, columns, values, values) == 1
+    assert usable_knee({"usable": ["drift < 0"]}, columns, values, values) == 2  # none: all
+    assert usable_knee({}, columns, values[:0], values[:0]) is None

@@ -140,6 +140,9 @@ class Settings:
             raise ConfigError(f"generations must be at least 1, got {self.generations}")
 
 
+COMMON = ("population", "crossover", "mutation", "sampling", "surrogate")
+"""Settings of every algorithm, as configurations name them."""
+
 Factory = Callable[..., Algorithm]
 """``factory(nursery, *, n_objectives, constrained, settings) -> Algorithm``."""
 
@@ -214,9 +217,9 @@ def read_extra(settings: Settings, algorithm: str, defaults: Mapping[str, Any]) 
     """
     for key, value in settings.extra.items():
         if key not in defaults:
-            near = get_close_matches(key, defaults, n=1)
-            known = ", ".join(defaults) or "none"
-            hint = f"did you mean {near[0]!r}?" if near else f"its settings are: {known}"
+            known = [*defaults, *COMMON]
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its settings are {', '.join(known)}"
             raise ConfigError(f"algorithm {algorithm!r} has no setting {key!r}; {hint}")
         wanted = type(defaults[key])
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):

@@ -22,7 +22,7 @@ def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Fl
 
     Args:
         run: Folder of the run, or its name in the folder of runs.
-        candidate: An id from evo front, knee (best compromise), or best:OBJECTIVE.
+        candidate: An id from evo front, knee (best usable compromise), or best:OBJECTIVE.
         to: Folder to write; it must not exist or be empty.
         where: Choose only among candidates within a limit such as "params < 12e6"; may be repeated.
         json: Write what was built as JSON.

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..limits import Limit, check_limits, parse_limit
 from ..live import number
 from ..suggest import did_you_mean
-from ..view import RunView
+from ..view import RunView, usable_knee
 
 Rows = NDArray[np.intp]
 
@@ -87,10 +87,10 @@ def ordered(view: RunView, rows: Rows, by: str) -> Rows:
 
 
 def knee_row(view: RunView, rows: Rows) -> int | None:
-    """The row of the best compromise, None for no rows."""
-    from ..indicators import knee
-
-    return int(rows[knee(view.fitness[rows])]) if len(rows) else None
+    """The row of the best usable compromise, None for no rows."""
+    describe = view.meta.get("describe") or {}
+    found = usable_knee(describe, view.columns, view.candidates.values[rows], view.fitness[rows])
+    return None if found is None else int(rows[found])
 
 
 def pick(view: RunView, candidate: str, where: Sequence[str] = ()) -> int:

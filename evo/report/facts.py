@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..indicators import EXACT_OBJECTIVES, knee, nondominated, unit_hypervolume
+from ..indicators import EXACT_OBJECTIVES, nondominated, unit_hypervolume
 from ..problem import Array
+from ..view import usable_knee
 from .groups import groups
 
 if TYPE_CHECKING:
@@ -159,9 +160,11 @@ def gather(views: Sequence[RunView]) -> Facts:
     box = _common_box(pool)
     track = _track_box(views, box)
     best = fitness[front].argmin(axis=0) if len(front) else []
+    describe = views[0].meta.get("describe") or {}
+    middle = usable_knee(describe, columns, pool.values[front], fitness[front])
     return Facts(
         runs=tuple(views), columns=columns, pool=pool, front=front,
-        knee=int(front[knee(fitness[front])]) if len(front) else None,
+        knee=None if middle is None else int(front[middle]),
         best=tuple(int(front[i]) for i in best),
         box=box, track=track,
         curves=tuple(_curve(pool, view, i, track, columns) for i, view in enumerate(views)),

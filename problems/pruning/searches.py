@@ -25,6 +25,7 @@ from .data import Data
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
 
+USABLE = {"encoder": "drift < 0.3", "lm": "kl < 0.5"}  # where a compromise is looked for
 DEFAULT_VARIANTS = ("removal", "heads", "width")
 _PIECES = re.compile(r"[;\s]+|,(?![\d.]+(?:[,;\s]|$))")  # commas before numbers join levels
 
@@ -332,6 +333,7 @@ class Mixed:
             "title": f"{self.pretrained.name} · {len(self.table)} sites",
             "model": self.pretrained.name,
             "choices_part": "choices",
+            "usable": [USABLE[self.kind]],
             "sites": [
                 {
                     "name": s.name, "kind": s.kind, "depth": s.depth,
