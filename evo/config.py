@@ -24,7 +24,7 @@ DEFAULT_GENERATIONS = 40
 EMBEDDED: Mapping[str, Any] = {
     "baseline": True,
     "algorithm": {"population": 48},
-    "stop": {"generations": 8},
+    "stop": {"generations": 6},
     "problem": {"sizes": {"search": 40, "validation": 40}},
 }
 """What `evo run` does without a target: minutes on two cores, baselines included."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import checkpoint
 
 from evo.algorithms import CATALOGUE
 from evo.config import RunConfig
@@ -33,13 +34,15 @@ class Slow(Layers):
         return super().batch(genomes, context)
 
 
-def config(algorithm="nsga2", problem=f"{__name__}:Slow", **more) -> RunConfig:
+def config(algorithm="nsga2", problem=f"{__name__}:Slow", surrogate=False, **more) -> RunConfig:
     return RunConfig.from_mapping(
         {
-            "problem": {"id": problem, "layers": 8, "levels": 4},
+            "problem": {"id": problem, "layers": 8, "levels": 4}
+            if isinstance(problem, str)
+            else problem,
             "objectives": ["loss", "params", "removed"],
             "metrics": ["sparsity"],
-            "algorithm": {"id": algorithm, "population": 12},
+            "algorithm": {"id": algorithm, "population": 12, "surrogate": surrogate},
             "stop": {"generations": 6},
             "evaluator": {"chunk": 5},
             "seed": 3,
@@ -117,9 +120,11 @@ def interrupt(given: RunConfig, folder: Path, draw: random.Random, monkeypatch) 
     return False
 
 
-@pytest.mark.parametrize("algorithm", SEARCHES)
+@pytest.mark.parametrize("algorithm", [*SEARCHES, "nsga2, guided"])
 def test_interrupted_at_random_writes_every_algorithm_ends_alike(tmp_path, monkeypatch, algorithm):
-    given = config(algorithm, "synthetic/layers", baseline=algorithm == "nsga2")
+    name, _, guided = algorithm.partition(", ")
+    stop = {"generations": 3 if guided else 6}
+    given = config(name, "synthetic/layers", bool(guided), baseline=algorithm == "nsga2", stop=stop)
     go(given, tmp_path / "straight")
 
     draw, cuts = random.Random(algorithm), 0
@@ -255,8 +260,11 @@ def tell_config(folder: Path) -> None:
 # -- real kills: a driver process forks the run, kills it, and forks it again ----------------------
 
 
-def drive(home: Path, given: RunConfig, kills: int, seed: int) -> None:
-    """Kill runs at random moments until the given number of kills is reached; all runs end."""
+def drive(home: Path, given: RunConfig, kills: int, seed: int, within: float) -> None:
+    """Kill runs at random moments until the given number of kills is reached; all runs end.
+
+    Most kills come within so many seconds after a search has begun or gone on.
+    """
     draw, killed, number = random.Random(seed), 0, 0
     while killed < kills:
         folder, done = home / f"run{number}", False
@@ -270,7 +278,7 @@ def drive(home: Path, given: RunConfig, kills: int, seed: int) -> None:
             if killed < kills:
                 if draw.random() < 0.8:  # else it may still be reading or making its file
                     os.read(reading, 1)
-                time.sleep(draw.uniform(0, 0.12))
+                time.sleep(draw.uniform(0, within))
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             os.close(reading)
@@ -281,19 +289,21 @@ def drive(home: Path, given: RunConfig, kills: int, seed: int) -> None:
         number += 1
 
 
-def kill_and_compare(tmp_path: Path, algorithm: str, kills: int, **more) -> None:
-    given = config(algorithm, "test_resume:Slow", **more)
+def kill_and_compare(
+    tmp_path: Path, algorithm: str, kills: int, within: float = 0.12, **more
+) -> None:
+    given = config(algorithm, **{"problem": "test_resume:Slow", **more})
     code = (
         "import sys, json; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_resume as t\n"
         "given = t.RunConfig.from_mapping(json.loads(sys.argv[2]))\n"
         "t.go(given, Path(sys.argv[1]) / 'straight')\n"
-        f"t.drive(Path(sys.argv[1]), given, {kills}, {len(algorithm)})\n"
+        f"t.drive(Path(sys.argv[1]), given, {kills}, {len(algorithm)}, {within})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), given.to_json()], capture_output=True,
-        text=True, check=False, env={**os.environ, "PYTHONHASHSEED": "7"},
+        text=True, check=False, env={**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -314,3 +324,18 @@ def test_killed_five_times_a_run_ends_alike(tmp_path):
 @pytest.mark.parametrize("algorithm", ["nsga2", "nsga3", "sms-emoa", "moead", "deap-nsga2"])
 def test_killed_twenty_times_a_run_ends_alike(tmp_path, algorithm):
     kill_and_compare(tmp_path, algorithm, 20, baseline=True, stop={"generations": 12})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["nsga2", "nsga3", "sms-emoa", "moead", "deap-nsga2"])
+def test_killed_twenty_times_a_search_of_pruned_models_ends_alike(tmp_path, algorithm):
+    model = checkpoint("llama", tmp_path / "model")
+    problem = {
+        "id": "prune/mixed", "model": str(model), "length": 24, "cache": "off",
+        "sizes": {"calibration": 4, "search": 8, "validation": 4},
+        "variants": ["removal", "heads", "width@0.5", "wanda@0.5"],
+    }  # fmt: skip
+    kill_and_compare(
+        tmp_path, algorithm, 20, within=2.0, surrogate=True, problem=problem, baseline=True,
+        objectives=["kl", "params", "kv_bytes"], metrics=["perplexity"], stop={"generations": 5},
+    )  # fmt: skip
