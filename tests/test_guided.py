@@ -13,7 +13,7 @@ from evo import Choice, Genomes, SearchSpace
 from evo.algorithms import Algorithm, Settings, create
 from evo.algorithms.guided import Guided, agreement
 from evo.algorithms.infill import most_improving
-from evo.algorithms.surrogate import Surrogate
+from evo.algorithms.surrogate import Processes, Surrogate, Warp
 from evo.config import RunConfig
 from evo.indicators import hypervolume, unit_hypervolume
 from evo.run import build_algorithm
@@ -63,9 +63,9 @@ def test_the_mean_is_that_of_scikit_learn() -> None:
     x, new = rng.random((40, 1)), rng.random((9, 1))
     y = np.stack([np.sin(6 * x[:, 0]) - 2], axis=1)
 
-    surrogate = Surrogate(x, y, unordered=False)
+    processes = Processes(x, y, (0.0,))
 
-    ((reach, alone, _, noise),) = surrogate._kernels
+    ((reach, alone, _, noise),) = processes.kernels
     matern = kernels.Matern(length_scale=reach, nu=0.5)  # exp(-distance / reach)
 
     class Shared(kernels.Kernel):
@@ -86,7 +86,7 @@ def test_the_mean_is_that_of_scikit_learn() -> None:
     reference = process.GaussianProcessRegressor(
         matern + Shared(), alpha=noise, optimizer=None, normalize_y=True
     ).fit(x, y[:, 0])
-    assert np.allclose(surrogate(new)[:, 0], reference.predict(new), atol=1e-9)
+    assert np.allclose(processes(new)[:, 0], reference.predict(new), atol=1e-9)
 
 
 def test_sums_and_products_of_effects_are_predicted() -> None:
@@ -114,6 +114,31 @@ def test_levels_without_order_are_told_apart() -> None:
     ]
 
     assert errors[0] < 0.85 * errors[1]
+
+
+def test_genes_are_moved_apart_by_their_effects() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.integers(0, 3, (60, 2)) / 2
+    y = np.where(x[:, 0] == 1, 6.0, 0.0)[:, None] + x[:, 1:] * 2  # 0, 0, 6 and 0, 1, 2
+
+    warp = Warp(Processes(x, y, (0.0,)), 0, x)
+
+    places = warp(np.array([[0, 0], [0.5, 0.5], [1, 1]]))
+    assert places[:, 0] == pytest.approx([0, 0, 1.5], abs=0.03)  # 6 of 8, times two genes
+    assert places[:, 1] == pytest.approx([0, 0.25, 0.5], abs=0.03)
+
+
+def test_effects_make_predictions_better_where_noise_is_left() -> None:
+    rng = np.random.default_rng(6)
+    steps = np.array([0.0, 0.0, 0.0, 3.0, 3.0])  # two kinds of levels
+    rows = rng.integers(0, 5, (170, 8))
+    y = (np.exp(steps[rows].sum(1) / 9) + rng.normal(0, 0.4, 170))[:, None]
+    x = rows / 4
+
+    surrogate = Surrogate(x[:110], y[:110], unordered=False)
+
+    errors = [np.abs(p(x[110:]) - y[110:]).mean() for p in (surrogate, surrogate.plain)]
+    assert errors[0] < 0.8 * errors[1]
 
 
 # -- what to judge ---------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 Source: Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, algorithm 2.1. The
 covariance is a sum of a part in which genes act on their own, and one that falls with distance.
 Distances mix how far two levels are apart and whether they differ at all, since choices are ordered
-by size, but not always by effect. A quantity may be predicted as it is or by its logarithm.
+by size, but not always by effect. A quantity may be predicted as it is or by its logarithm. Where
+this leaves noise, a second process compares genes by the effects the first one found, so that
+levels that do much the same are near (input warping, Snoek et al. 2014).
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ ALONE = (0.1, 1.0)  # weight of the part in which genes act on their own
 DIFFER = (0.0, 0.5, 1.0)  # weight of "differs at all" against "how far apart"
 NOISE = (1e-6, 1e-4, 1e-2)  # variance, as a share of that of the quantity
 FITTED_ON = 300  # rows on which settings are compared
+WARPED_ON = 64  # rows over which effects are averaged
+GRID = 17  # values of a gene between which effects are interpolated
 MOST_ROWS = 1000  # rows predictions are made from
 SHIFT = 1e-3  # added before a logarithm, as a share of the range
 
@@ -71,11 +75,36 @@ class Surrogate:
     """
 
     def __init__(self, x: Array, y: Array, unordered: bool) -> None:
+        self.plain = Processes(x, y, DIFFER if unordered else DIFFER[:1])
+        self._warped: dict[int, tuple[Warp, Processes]] = {}
+        for j, kernel in enumerate(self.plain.kernels):
+            if kernel[3] > NOISE[0]:
+                warp = Warp(self.plain, j, x)
+                self._warped[j] = warp, Processes(warp(x), y[:, [j]], DIFFER[:1])
+
+    def __call__(self, x: Array) -> Array:
+        """Means of the k quantities at q genomes, (q, d) to (q, k)."""
+        found = self.plain(x)
+        for j, (warp, processes) in self._warped.items():
+            found[:, j] = processes(warp(x))[:, 0]
+        return found
+
+
+class Processes:
+    """A Gaussian process per quantity, with the settings under which it is most likely.
+
+    Args:
+        x: Genes, shape (n, d).
+        y: Quantities, shape (n, k).
+        differ: Weights of "differs at all" to choose from.
+    """
+
+    def __init__(self, x: Array, y: Array, differ: tuple[float, ...]) -> None:
         self._x = x
-        some = np.unique(np.round(np.linspace(0, len(x) - 1, FITTED_ON)).astype(np.intp))
-        chosen = _likeliest(x[some], y[some], DIFFER if unordered else DIFFER[:1])
-        self._scales = [scale for _, scale in chosen]
-        self._kernels = [kernel for kernel, _ in chosen]
+        some = evenly(len(x), FITTED_ON)
+        chosen = _likeliest(x[some], y[some], differ)
+        self.scales = [scale for _, scale in chosen]
+        self.kernels = [kernel for kernel, _ in chosen]
         self._weights: list[NDArray[Any]] = []
         for j, (kernel, scale) in enumerate(chosen):
             covariance = _covariance(*_compare(x, x, kernel[2]), kernel)
@@ -83,15 +112,48 @@ class Surrogate:
             self._weights.append(np.linalg.solve(covariance, scale.forth(y[:, j])))
 
     def __call__(self, x: Array) -> Array:
-        """Means of the k quantities at q genomes, (q, d) to (q, k)."""
-        compared = {d: _compare(x, self._x, d) for d in {k[2] for k in self._kernels}}
+        """Means, (q, d) to (q, k)."""
+        compared = {d: _compare(x, self._x, d) for d in {k[2] for k in self.kernels}}
         columns = [
             scale.back(_covariance(*compared[kernel[2]], kernel) @ weights)
-            for kernel, scale, weights in zip(
-                self._kernels, self._scales, self._weights, strict=True
-            )
+            for kernel, scale, weights in zip(self.kernels, self.scales, self._weights, strict=True)
         ]
         return np.stack(columns, axis=1)
+
+
+class Warp:
+    """Genes moved apart by what their values do to one quantity, averaged over some genomes.
+
+    Args:
+        processes: Predict the quantity.
+        j: Its number.
+        x: Genomes to average over, shape (n, d).
+    """
+
+    def __init__(self, processes: Processes, j: int, x: Array) -> None:
+        rows = x[evenly(len(x), WARPED_ON)]
+        self._grids, self._places = [], []
+        for gene, column in enumerate(x.T):
+            values = np.unique(column)
+            grid = values if len(values) <= GRID else np.linspace(0.0, 1.0, GRID)
+            changed = np.repeat(rows, len(grid), axis=0)
+            changed[:, gene] = np.tile(grid, len(rows))
+            effects = processes.scales[j].forth(processes(changed)[:, j])
+            mean = effects.reshape(len(rows), len(grid)).mean(axis=0)
+            self._grids.append(grid)
+            self._places.append(np.concatenate([[0.0], np.abs(np.diff(mean)).cumsum()]))
+        whole = sum(places[-1] for places in self._places) / x.shape[1] or 1.0
+        self._places = [places / whole for places in self._places]
+
+    def __call__(self, x: Array) -> Array:
+        """Genes by effect, (q, d) to (q, d); the range of a gene is 1 on average."""
+        tables = zip(x.T, self._grids, self._places, strict=True)
+        return np.stack([np.interp(*table) for table in tables], axis=1)
+
+
+def evenly(n: int, most: int) -> NDArray[np.intp]:
+    """At most so many of n rows, spread evenly."""
+    return np.unique(np.round(np.linspace(0, n - 1, min(n, most))).astype(np.intp))
 
 
 def _likeliest(x: Array, y: Array, differ: tuple[float, ...]) -> list[tuple[Kernel, Scale]]:
