@@ -109,7 +109,7 @@ def test_levels_without_order_are_told_apart() -> None:
     x = rows / 4
 
     errors = [
-        np.abs(Surrogate(x[:100], y[:100], unordered)(x[100:]) - y[100:]).mean()
+        np.abs(Surrogate(x[:100], y[:100], unordered).plain(x[100:]) - y[100:]).mean()
         for unordered in (True, False)
     ]
 
@@ -128,17 +128,36 @@ def test_genes_are_moved_apart_by_their_effects() -> None:
     assert places[:, 1] == pytest.approx([0, 0.25, 0.5], abs=0.03)
 
 
-def test_effects_make_predictions_better_where_noise_is_left() -> None:
-    rng = np.random.default_rng(6)
-    steps = np.array([0.0, 0.0, 0.0, 3.0, 3.0])  # two kinds of levels
+@pytest.mark.parametrize("seed", [0, 2])
+def test_effects_tell_which_genes_and_levels_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
     rows = rng.integers(0, 5, (170, 8))
-    y = (np.exp(steps[rows].sum(1) / 9) + rng.normal(0, 0.4, 170))[:, None]
+    effects = np.array([0, 0.1, 0.2, 3, 3.1])[rows] * [3, 2, 1, 1, 0.2, 0.1, 0, 0]
+    y = (effects.max(axis=1) + rng.normal(0, 0.1, 170))[:, None]
     x = rows / 4
 
     surrogate = Surrogate(x[:110], y[:110], unordered=False)
 
     errors = [np.abs(p(x[110:]) - y[110:]).mean() for p in (surrogate, surrogate.plain)]
-    assert errors[0] < 0.8 * errors[1]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_errors_are_those_of_leaving_one_out() -> None:
+    rng = np.random.default_rng(8)
+    x = rng.random((30, 2))
+    y = np.sin(4 * x[:, :1]) + x[:, 1:]
+    processes = Processes(x, y, (0.0,))
+    reach, alone, _, noise = processes.kernels[0]
+    z = processes.scales[0].forth(y[:, 0])
+    distance = np.abs(x[:, None] - x[None]).mean(2)
+    covariance = np.exp(-distance / reach) + alone * np.minimum(x[:, None], x[None]).mean(2)
+    left = []
+    for i in range(30):
+        others = np.delete(np.arange(30), i)
+        inner = covariance[np.ix_(others, others)] + noise * np.eye(29)
+        left.append(z[i] - covariance[i, others] @ np.linalg.solve(inner, z[others]))
+
+    assert processes.errors[0] == pytest.approx(np.sqrt(np.mean(np.square(left))), rel=1e-6)
 
 
 # -- what to judge ---------------------------------------------------------------------------------

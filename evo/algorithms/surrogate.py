@@ -4,7 +4,7 @@ Source: Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006,
 covariance is a sum of a part in which genes act on their own, and one that falls with distance.
 Distances mix how far two levels are apart and whether they differ at all, since choices are ordered
 by size, but not always by effect. A quantity may be predicted as it is or by its logarithm. Where
-this leaves noise, a second process compares genes by the effects the first one found, so that
+this is not exact, a second process compares genes by the effects the first one found, so that
 levels that do much the same are near (input warping, Snoek et al. 2014).
 """
 
@@ -25,6 +25,7 @@ ALONE = (0.1, 1.0)  # weight of the part in which genes act on their own
 DIFFER = (0.0, 0.5, 1.0)  # weight of "differs at all" against "how far apart"
 NOISE = (1e-6, 1e-4, 1e-2)  # variance, as a share of that of the quantity
 FITTED_ON = 300  # rows on which settings are compared
+EXACT = 0.01  # error in deviations up to which a process is taken for exact
 WARPED_ON = 64  # rows over which effects are averaged
 GRID = 17  # values of a gene between which effects are interpolated
 MOST_ROWS = 1000  # rows predictions are made from
@@ -77,8 +78,8 @@ class Surrogate:
     def __init__(self, x: Array, y: Array, unordered: bool) -> None:
         self.plain = Processes(x, y, DIFFER if unordered else DIFFER[:1])
         self._warped: dict[int, tuple[Warp, Processes]] = {}
-        for j, kernel in enumerate(self.plain.kernels):
-            if kernel[3] > NOISE[0]:
+        for j, error in enumerate(self.plain.errors):
+            if error > EXACT:
                 warp = Warp(self.plain, j, x)
                 self._warped[j] = warp, Processes(warp(x), y[:, [j]], DIFFER[:1])
 
@@ -105,11 +106,15 @@ class Processes:
         chosen = _likeliest(x[some], y[some], differ)
         self.scales = [scale for _, scale in chosen]
         self.kernels = [kernel for kernel, _ in chosen]
+        self.errors: list[float] = []  # leaving one out, in deviations (Rasmussen, eq. 5.12)
         self._weights: list[NDArray[Any]] = []
         for j, (kernel, scale) in enumerate(chosen):
             covariance = _covariance(*_compare(x, x, kernel[2]), kernel)
             covariance[np.diag_indices_from(covariance)] += kernel[3]
-            self._weights.append(np.linalg.solve(covariance, scale.forth(y[:, j])))
+            inverse = np.linalg.inv(covariance)
+            self._weights.append(inverse @ scale.forth(y[:, j]))
+            left = self._weights[-1] / np.diag(inverse)
+            self.errors.append(float(np.sqrt(np.mean(left**2))))
 
     def __call__(self, x: Array) -> Array:
         """Means, (q, d) to (q, k)."""
