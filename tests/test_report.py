@@ -16,7 +16,7 @@ from evo.config import RunConfig
 from evo.errors import ConfigError, StoreError
 from evo.genomes import Genomes
 from evo.problem import Evaluation
-from evo.report import write_report
+from evo.report import sections, write_report
 from evo.report.evidence import rank_correlation
 from evo.report.facts import gather
 from evo.report.maps import shares
@@ -729,3 +729,9 @@ def test_windows_hold_the_front_and_most_but_not_all_of_the_cloud():
     assert window(column, np.empty(0), log=False) == [0.0, 1.0]
     low, high = window(column, np.array([4.0]), log=False)
     assert low < 4.0 < high
+
+
+def test_settings_read_as_words():
+    assert sections._short({"search": 40, "validation": 8}) == "search 40, validation 8"
+    assert sections._short(["removal", "2:4"]) == "removal, 2:4"
+    assert sections._short("x" * 400) == "x" * 297 + "…"

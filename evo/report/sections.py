@@ -88,6 +88,8 @@ def _validated(facts: Facts) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{k} {v}" for k, v in value.items()]
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= 300 else text[:297] + "…"
 
