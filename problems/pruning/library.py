@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .importance import SCORERS, gone_from
+from .importance import find, gone_by_count, gone_from
+from .importance.multiflow import pooled_counts
 from .layouts import get, matrix
 from .models import Block, Pretrained
 
@@ -60,7 +61,7 @@ class Library:
     def scores(self, scorer: str, block: Block, path: str) -> torch.Tensor:
         """Scores of a linear layer, computed anew, (d_out, d_in)."""
         weight = matrix(get(block.module, path)).detach()
-        return SCORERS[scorer].score(weight, self.norms(block, path)).cpu()
+        return find(scorer).score(weight, self.norms(block, path)).cpu()
 
 
 def build(
@@ -222,12 +223,20 @@ def _plus(total: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
 def _codes(
     library: Library, blocks: Sequence[Block], sparsities: dict[str, list[float]]
 ) -> dict[str, torch.Tensor]:
+    layers = [
+        (block, path)
+        for block in blocks
+        for path in (*block.layout.attention_linears, *block.layout.feed_forward_linears)
+    ]
     found = {}
     for scorer, levels in sparsities.items():
-        for block in blocks:
-            layout = block.layout
-            for path in (*layout.attention_linears, *layout.feed_forward_linears):
-                scores = library.scores(scorer, block, path)
-                code = gone_from(scores, SCORERS[scorer].rule, levels)
-                found[f"code.{scorer}.{block.index}.{path}"] = code
+        rule, counts = find(scorer).rule, []
+        if rule == "pooled":
+            weights = [matrix(get(block.module, path)).detach() for block, path in layers]
+            counts = pooled_counts(weights, levels)
+        for i, (block, path) in enumerate(layers):
+            scores = library.scores(scorer, block, path)
+            own = [count[i] for count in counts]
+            code = gone_by_count(scores, own) if own else gone_from(scores, rule, levels)
+            found[f"code.{scorer}.{block.index}.{path}"] = code
     return found

@@ -36,8 +36,9 @@ class Mixed:
     Args:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
         variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
-            ``magnitude-row``, ``2:4`` (any N:M), each with optional levels as in
-            ``width@0.5,0.75``; or ``module:attr``.
+            ``magnitude-row``, ``ria``, ``ria-row``, ``multiflow``, each with optional levels as in
+            ``width@0.5,0.75``; ``2:4`` (any N:M), with a scorer as in ``2:4@ria``; or
+            ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
         text: Text for everything: None (the interpreter's documentation), a file, a folder,
             ``hub:NAME`` or a mapping.

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from evo.errors import ConfigError
 from evo.registry import load
 
+from ..importance import SCORERS, base_name
 from ..library import Library
 from ..sites import Place, Replacements, Site, Variant
 from .heads import HEADS
@@ -23,7 +24,7 @@ from .removal import REMOVAL
 from .sparsity import kind_of_scorer, n_of_m_kind
 from .width import WIDTH
 
-NAMES = ("removal", "heads", "width", "wanda", "magnitude", "magnitude-row", "N:M")
+NAMES = ("removal", "heads", "width", *SCORERS, "N:M")
 
 
 class Kind(Protocol):
@@ -65,7 +66,7 @@ def _named(name: str) -> Any:
     for kind in (REMOVAL, HEADS, WIDTH):
         if kind.name == name:
             return kind
-    if name in NAMES:
+    if base_name(name) in SCORERS:
         return kind_of_scorer(name)
     near = difflib.get_close_matches(name, NAMES, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(NAMES)}, or module:attr"

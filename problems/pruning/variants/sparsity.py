@@ -9,7 +9,7 @@ import torch
 
 from evo.errors import ConfigError
 
-from ..importance import SCORERS, n_of_m
+from ..importance import find, n_of_m
 from ..layouts import get, matrix, with_weight
 from ..library import Library
 from ..sites import Place, Replacements, Variant
@@ -70,8 +70,12 @@ class NofM:
 
 
 def kind_of_scorer(name: str) -> Sparsity:
-    """The kind of sparsity that a scorer gives."""
-    return Sparsity(name, name)
+    """The kind of sparsity that a scorer gives.
+
+    Raises:
+        ConfigError: The scorer is unknown, or has no such setting.
+    """
+    return Sparsity(name, find(name).name)
 
 
 def n_of_m_kind(n: int, m: int, scorer: str) -> NofM:
@@ -82,10 +86,10 @@ def n_of_m_kind(n: int, m: int, scorer: str) -> NofM:
     """
     if not 0 < n < m:
         raise ConfigError(f"{n}:{m} is not a sparsity pattern: n weights of every m go, 0 < n < m")
-    if scorer not in SCORERS:
-        raise ConfigError(
-            f"{n}:{m}@{scorer}: no scorer called {scorer!r}; known: {', '.join(SCORERS)}"
-        )
+    try:
+        find(scorer)
+    except ConfigError as error:
+        raise ConfigError(f"{n}:{m}@{scorer}: {error.message}") from error
     return NofM(f"{n}:{m}" if scorer == "wanda" else f"{n}:{m}@{scorer}", n, m, scorer)
 
 
