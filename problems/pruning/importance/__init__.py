@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -62,15 +63,19 @@ def base_name(text: str) -> str:
     return found[1] if found else text
 
 
-def find(text: str) -> Scorer:
+def find(text: str, others: Sequence[str] = ()) -> Scorer:
     """A scorer by name, with a setting in brackets where it has one: ``ria(exponent=0.3)``.
+
+    Args:
+        text: The name.
+        others: What else the caller takes for a name, for the error's list.
 
     Raises:
         ConfigError: No such scorer or setting, or a value that is no number of at least 0.
     """
     scorer = SCORERS.get(base_name(text))
     if scorer is None:
-        raise ConfigError(f"no scorer called {text!r}; known: {', '.join(SCORERS)}")
+        raise ConfigError(f"no scorer called {text!r}; known: {', '.join([*SCORERS, *others])}")
     found = _NAME.fullmatch(text)
     if found is None or found[2] is None:
         return scorer
@@ -149,3 +154,16 @@ def n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     groups = scores.reshape(rows, columns // m, m)
     rank = torch.argsort(torch.argsort(groups, dim=2, stable=True), dim=2)
     return (rank < n).reshape(rows, columns)
+
+
+def require_multiples(name: str, m: int, inputs: int, block: Any, path: str) -> None:
+    """Check that groups of m neighbouring inputs fill the rows of a linear layer.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if inputs % m:
+        raise ConfigError(
+            f"{name} needs rows that {m} divides, but {path} of block {block.index} has "
+            f"{inputs} inputs"
+        )
