@@ -276,7 +276,7 @@ def test_an_export_holds_the_updated_weights(
 ) -> None:
     monkeypatch.setattr(exports, "reproduce", lambda *args, **kwargs: {})  # no other process
     problem = problem_of(folders["llama"], "sparsegpt@0.5")
-    row = np.ones(len(problem.table), dtype=np.int16)
+    row: Any = np.ones(len(problem.table), dtype=np.int16)
 
     problem.export(Genomes({"choices": row[None]}), tmp_path / "small", expected={})
 
