@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from families import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo.errors import ConfigError
-from problems.pruning import variants
+from evo.errors import ConfigError, ModelError
+from problems.pruning import gradients, models, variants
+from problems.pruning.data import Batch
 from problems.pruning.importance import SCORERS, find, gone_by_count, gone_from, n_of_m
 from problems.pruning.importance.multiflow import pooled_counts
 from problems.pruning.layouts import get, matrix
+from problems.pruning.listening import layers_of
 from problems.pruning.searches import Mixed
 
 SIZES = {"calibration": 2, "search": 4, "validation": 2}
@@ -186,6 +189,138 @@ def test_multiflow_takes_its_share_of_the_whole_model_not_of_each_layer(folder: 
         assert problem.table.params[:, 0].sum() - sum(params) == k
 
 
+# ---- GBLM
+
+
+def test_gblm_by_hand() -> None:
+    weight, norms = torch.tensor([[1.0, -2.0, 3.0, -4.0]]), torch.tensor([8.0, 1.0, 1.0, 1.0])
+    slopes = torch.tensor([[0.0, 3.0, 0.0, 0.0]])
+
+    scores = find("gblm(scale=1)").score(weight, norms, slopes)
+
+    assert scores.tolist() == [[8, 8, 3, 4]]
+    assert gone_from(scores, SCORERS["gblm"].rule, [0.5]).eq(0).tolist() == [
+        [False, False, True, True]
+    ]
+    alone = find("gblm(scale=0)").score(weight, norms, slopes)
+    assert torch.equal(alone, SCORERS["wanda"].score(weight, norms))
+
+
+def test_gblm_mixes_like_the_published_pruner_at_its_number_of_sequences() -> None:
+    x, slopes = random(128, 6), random(128, 3, 6, seed=1) / 900  # one token per sequence
+    weight = random(3, 6, seed=2)
+    published = weight.abs() * (x.square().mean(0).sqrt() + (100 * slopes).square().sum(0).sqrt())
+
+    scores = SCORERS["gblm"].score(weight, x.norm(dim=0), slopes.norm(dim=0))
+
+    torch.testing.assert_close(scores, published * 128**0.5)
+
+
+def batches_of(*shapes: tuple[int, int]) -> list[Batch]:
+    rng = torch.Generator().manual_seed(3)
+    return [Batch(torch.randint(3, 200, shape, generator=rng), None) for shape in shapes]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_gradients_are_those_of_one_loss_per_sequence(family: str, tmp_path: Path) -> None:
+    pretrained = models.load(str(checkpoint(family, tmp_path / family)))
+    batches = batches_of((2, 9), (1, 14))
+    before = {k: (p, p.clone()) for k, p in pretrained.model.named_parameters()}
+
+    found = gradients.build(pretrained, batches, calibration_id="x", cache=None)
+
+    other = copy.deepcopy(pretrained.model).requires_grad_(True)
+    squares: dict[str, Any] = {}
+    for row in [row for batch in batches for row in batch.ids]:
+        other.zero_grad()
+        other(row[None], labels=row[None]).loss.backward()
+        for name, p in other.named_parameters():
+            squares[name] = squares.get(name, 0) + p.grad.double().square()
+    assert len(found) == sum(len(layers_of([block])) for block in pretrained.blocks)
+    for block, path in layers_of(pretrained.blocks):
+        wanted = squares[f"{pretrained.blocks_path}.{block.index}.{path}.weight"].sqrt()
+        wanted = wanted.t() if family == "gpt2" else wanted
+        made = found[gradients.name_of(block, path)]
+        assert made.shape == matrix(get(block.module, path)).shape
+        torch.testing.assert_close(made.double(), wanted, rtol=1e-3, atol=1e-7)
+    for name, p in pretrained.model.named_parameters():
+        assert p is before[name][0]
+        assert torch.equal(p, before[name][1])
+        assert p.grad is None
+        assert not p.requires_grad
+
+
+def test_padding_takes_no_part_in_gradients(folder: str) -> None:
+    pretrained = models.load(folder)
+    (batch,) = batches_of((2, 12))
+    mask = torch.arange(12) < torch.tensor([7, 12])[:, None]
+    alone = [Batch(batch.ids[:1, :7], None), Batch(batch.ids[1:], None)]
+
+    found, wanted = (
+        gradients.build(pretrained, given, calibration_id="x", cache=None)
+        for given in ([Batch(batch.ids, mask)], alone)
+    )
+
+    assert all(torch.equal(found[k], wanted[k]) for k in wanted)
+
+
+def test_gblm_in_a_model(folder: str) -> None:
+    problem = problem_of(folder, "gblm@0.5, gblm(scale=0)@0.5, wanda@0.5, 2:4@gblm")
+    block = problem.table.sites[1].place.block
+
+    for path, weight in dense(problem, 1).items():
+        gradient = problem.library.tensors[gradients.name_of(block, path)]
+        scores = SCORERS["gblm"].score(weight, problem.library.norms(block, path), gradient)
+        halves = built(problem, 1, "gblm-0.5")[path]
+        assert torch.equal(halves == 0, gone_from(scores, "row", [0.5]) == 0)
+        fours = built(problem, 1, "2:4@gblm")[path]
+        assert torch.equal(fours == 0, n_of_m(scores, 2, 4))
+        alone, wanda = (built(problem, 1, f"{n}-0.5")[path] for n in ("gblm(scale=0)", "wanda"))
+        assert torch.equal(alone, wanda)
+        assert not torch.equal(halves, wanda)
+
+
+@pytest.mark.parametrize("kind", ["gblm@0.5", "2:4@gblm"])
+def test_gradients_are_computed_once(
+    kind: str, folder: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    calls, real = [], gradients._norms
+    monkeypatch.setattr(gradients, "_norms", lambda *a: calls.append(1) or real(*a))
+    cache = str(tmp_path / "cache")
+
+    first = problem_of(folder, [kind], cache=cache)
+    again = problem_of(folder, [kind, "gblm@0.3"], cache=cache)
+    problem_of(folder, ["wanda@0.3"])
+
+    assert len(calls) == 1
+    assert len(list(Path(cache).glob("gradients-*.safetensors"))) == 1
+    name = next(k for k in first.library.tensors if k.startswith("gradient."))
+    assert torch.equal(first.library.tensors[name], again.library.tensors[name])
+    problem_of(folder, [kind], cache=cache, seed=1)  # another text
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("kind", ["gblm@0.5", "2:4@gblm", "gblm(scale=1)"])
+def test_gblm_needs_a_language_model(kind: str, tmp_path: Path) -> None:
+    folder = str(checkpoint("bert", tmp_path / "bert"))
+
+    with pytest.raises(ConfigError) as caught:
+        problem_of(folder, [kind])
+
+    assert caught.value.message == (
+        "scorer 'gblm' needs a language model's loss, but bert is an encoder"
+    )
+    assert "wanda" in str(caught.value.hint)
+
+
+def test_gradients_that_are_not_finite_are_named(folder: str, monkeypatch: Any) -> None:
+    real = gradients._loss
+    monkeypatch.setattr(gradients, "_loss", lambda *args: real(*args) * torch.inf)
+
+    with pytest.raises(ModelError, match=r"gradients of self_attn\.q_proj of block 0 are not"):
+        problem_of(folder, ["gblm@0.5"])
+
+
 # ---- through the door
 
 
@@ -199,6 +334,8 @@ def test_multiflow_takes_its_share_of_the_whole_model_not_of_each_layer(folder: 
         ("2:4@ria", "2:4@ria", None, ()),
         ("2:4@ria(exponent=1)", "2:4@ria(exponent=1)", None, ()),
         ("4:8@multiflow", "4:8@multiflow", None, ()),
+        ("gblm@0.5", "gblm", "gblm", (0.5,)),
+        ("gblm(scale=100)@0.5", "gblm(scale=100)", "gblm(scale=100)", (0.5,)),
     ],
 )
 def test_scorers_by_name(text: str, name: str, scorer: Any, levels: Any) -> None:

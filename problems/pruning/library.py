@@ -7,14 +7,14 @@ sparsity level on the weight is gone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import tensor_files, updates
+from . import gradients, tensor_files, updates
 from .importance import find, gone_by_count, gone_from
 from .importance.multiflow import pooled_counts
 from .importance.sparsegpt import Pattern
@@ -31,7 +31,8 @@ class Library:
 
     Args:
         tensors: ``norm.<block>.<path>`` (d_in,), ``neurons.<block>`` (h,), ``groups.<block>``
-            (KV,), ``code.<scorer>.<block>.<path>``, and what :mod:`.updates` adds.
+            (KV,), ``code.<scorer>.<block>.<path>``, and what :mod:`.gradients` and
+            :mod:`.updates` add.
         sparsities: Scorer → ascending levels its codes refer to.
     """
 
@@ -57,7 +58,10 @@ class Library:
     def scores(self, scorer: str, block: Block, path: str) -> torch.Tensor:
         """Scores of a linear layer, computed anew, (d_out, d_in)."""
         weight = matrix(get(block.module, path)).detach()
-        return find(scorer).score(weight, self.norms(block, path)).cpu()
+        chosen, given = find(scorer), [self.norms(block, path)]
+        if chosen.gradients:
+            given.append(self.tensors[gradients.name_of(block, path)])
+        return chosen.score(weight, *given).cpu()
 
     def updated(self, pattern: Pattern, block: Block, path: str) -> torch.Tensor:
         """Weight of a linear layer after SparseGPT, (d_out, d_in)."""
@@ -77,6 +81,7 @@ def build(
     sparsities: dict[str, list[float]],
     cache: Path | None,
     patterns: Sequence[Pattern] = (),
+    scorers: Collection[str] = (),
 ) -> Library:
     """The library of a model, from disk when the same one was built before.
 
@@ -90,6 +95,11 @@ def build(
         sparsities: Scorer → ascending sparsity levels.
         cache: Folder to keep it in, or None.
         patterns: Shares of zeros and (n, m) of which updated weights are wanted.
+        scorers: Further ones whose scores will be asked for.
+
+    Raises:
+        ConfigError: A scorer or a pattern does not fit the model.
+        ModelError: The calibration text leads to numbers that are not finite.
     """
     key = {
         "format": FORMAT, "model": pretrained.fingerprint, "dtype": str(pretrained.dtype),
@@ -97,16 +107,19 @@ def build(
     }  # fmt: skip
     file = tensor_files.file_of(cache, "library", key) if cache else None
     tensors = tensor_files.read(file, key) if file else None
+    more: dict[str, torch.Tensor] = {}
+    if any(find(scorer).gradients for scorer in (*sparsities, *scorers)):
+        more = gradients.build(pretrained, calibration, calibration_id=calibration_id, cache=cache)
     if tensors is None:
         tensors = _measure(pretrained, calibration, order)
-        tensors |= _codes(Library(tensors), pretrained.blocks, sparsities)
+        tensors |= _codes(Library(tensors | more), pretrained.blocks, sparsities)
         if file:
             tensor_files.write(file, tensors, key)
     if patterns:
-        tensors |= updates.build(
+        more |= updates.build(
             pretrained, calibration, calibration_id=calibration_id, patterns=patterns, cache=cache
         )
-    return Library(tensors, sparsities)
+    return Library(tensors | more, sparsities)
 
 
 @dataclass

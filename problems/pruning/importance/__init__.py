@@ -18,6 +18,7 @@ import torch
 
 from evo.errors import ConfigError
 
+from .gblm import gblm
 from .magnitude import magnitude
 from .multiflow import multiflow
 from .ria import ria
@@ -36,12 +37,14 @@ class Scorer:
             ``pooled``: the lowest go, as many as the matrix has among the int(numel·s) smallest
             weights of all matrices.
         settings: Names of the numbers that ``score`` takes besides, 0 or larger.
+        gradients: Whether ``score`` takes the norms of the gradients, (d_out, d_in), third.
     """
 
     name: str
     score: Callable[..., torch.Tensor]
     rule: str
     settings: tuple[str, ...] = ()
+    gradients: bool = False
 
 
 SCORERS: dict[str, Scorer] = {
@@ -51,6 +54,7 @@ SCORERS: dict[str, Scorer] = {
     "ria": Scorer("ria", ria, "matrix", ("exponent",)),
     "ria-row": Scorer("ria-row", ria, "row", ("exponent",)),
     "multiflow": Scorer("multiflow", multiflow, "pooled"),
+    "gblm": Scorer("gblm", gblm, "row", ("scale",), gradients=True),
 }
 """Scorers by id."""
 

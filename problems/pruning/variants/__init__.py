@@ -23,7 +23,7 @@ from ..library import Library
 from ..sites import Place, Replacements, Site, Variant
 from .heads import HEADS
 from .removal import REMOVAL
-from .sparsity import kind_of_scorer, n_of_m_kind
+from .sparsity import NofM, kind_of_scorer, n_of_m_kind
 from .updates import SPARSEGPT
 from .width import WIDTH
 
@@ -95,6 +95,11 @@ def sparsity_levels(asked: Sequence[Asked]) -> dict[str, list[float]]:
         if one.kind.scorer and one.levels:
             found.setdefault(one.kind.scorer, set()).update(one.levels)
     return {scorer: sorted(levels) for scorer, levels in sorted(found.items())}
+
+
+def group_scorers(asked: Sequence[Asked]) -> set[str]:
+    """Scorers of N:M patterns, whose scores are computed when a variant is built."""
+    return {one.kind.by for one in asked if isinstance(one.kind, NofM)}
 
 
 def update_patterns(asked: Sequence[Asked]) -> list[Pattern]:
