@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import checkpoint
+from families import ENCODERS, FAMILIES, checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -402,3 +402,27 @@ def test_a_setting_is_part_of_what_is_kept(folder: str, tmp_path: Path) -> None:
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert len(list(Path(kept).iterdir())) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_takes_them_in_half_precision(family: str, tmp_path: Path) -> None:
+    kinds = ["multiflow@0.5", "ria-row@0.25", "sparsegpt@0.5", "1:4@sparsegpt"]
+    kinds += [] if family in ENCODERS else ["gblm@0.75"]
+    shares = {"ria-row-0.25": 0.25, "sparsegpt-0.5": 0.5, "1:4@sparsegpt": 0.25, "gblm-0.75": 0.75}
+    folder = str(checkpoint(family, tmp_path / family))
+
+    problem = problem_of(folder, kinds, sites="linear", dtype="bfloat16")
+
+    pooled = total = 0
+    for site in problem.table.sites:
+        for variant in site.variants[1:]:
+            (weight,) = (matrix(layer) for layer in variant.build().values())
+            zeros = int((weight == 0).sum())
+            assert weight.isfinite().all()
+            assert weight.dtype == torch.bfloat16
+            if variant.name == "multiflow-0.5":
+                pooled, total = pooled + zeros, total + weight.numel()
+                continue
+            exact = int(weight.numel() * shares[variant.name])
+            assert exact <= zeros <= exact + 8 * (variant.name == "sparsegpt-0.5")  # and ties
+    assert pooled == total // 2

@@ -1,7 +1,9 @@
 """Updated weights: what SparseGPT makes of every linear layer, kept on disk block by block.
 
 A level changes the weights that stay, so each level is a set of weights of its own. They depend on
-the dense model and the calibration text alone, and are computed once for all searches.
+the dense model and the calibration text alone, and are computed once for all searches. A search
+mixes levels freely, so every layer is given the inputs that it has in the dense model; the
+published pruner goes from block to block and gives each the outputs of those already pruned.
 """
 
 from __future__ import annotations
