@@ -7,22 +7,19 @@ sparsity level on the weight is gone.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
 
-from .importance import SCORERS, gone_from
+from . import gradients, tensor_files, updates
+from .importance import find, gone_by_count, gone_from
+from .importance.multiflow import pooled_counts
+from .importance.sparsegpt import Pattern
 from .layouts import get, matrix
+from .listening import layers_of, listen
 from .models import Block, Pretrained
 
 FORMAT = 1
@@ -34,7 +31,8 @@ class Library:
 
     Args:
         tensors: ``norm.<block>.<path>`` (d_in,), ``neurons.<block>`` (h,), ``groups.<block>``
-            (KV,), and after :meth:`codes` ``code.<scorer>.<block>.<path>``.
+            (KV,), ``code.<scorer>.<block>.<path>``, and what :mod:`.gradients` and
+            :mod:`.updates` add.
         sparsities: Scorer → ascending levels its codes refer to.
     """
 
@@ -60,7 +58,18 @@ class Library:
     def scores(self, scorer: str, block: Block, path: str) -> torch.Tensor:
         """Scores of a linear layer, computed anew, (d_out, d_in)."""
         weight = matrix(get(block.module, path)).detach()
-        return SCORERS[scorer].score(weight, self.norms(block, path)).cpu()
+        chosen, given = find(scorer), [self.norms(block, path)]
+        if chosen.gradients:
+            given.append(self.tensors[gradients.name_of(block, path)])
+        return chosen.score(weight, *given).cpu()
+
+    def updated(self, pattern: Pattern, block: Block, path: str) -> torch.Tensor:
+        """Weight of a linear layer after SparseGPT, (d_out, d_in)."""
+        return self.tensors[updates.name_of(pattern, block, path)]
+
+    def updated_zeros(self, pattern: Pattern, block: Block, path: str) -> int:
+        """How many of its entries are zero."""
+        return int(self.tensors[f"{updates.name_of(pattern, block, path)}.zeros"])
 
 
 def build(
@@ -71,6 +80,8 @@ def build(
     order: str,
     sparsities: dict[str, list[float]],
     cache: Path | None,
+    patterns: Sequence[Pattern] = (),
+    scorers: Collection[str] = (),
 ) -> Library:
     """The library of a model, from disk when the same one was built before.
 
@@ -83,42 +94,32 @@ def build(
             arXiv 2501.17771, stage 1).
         sparsities: Scorer → ascending sparsity levels.
         cache: Folder to keep it in, or None.
+        patterns: Shares of zeros and (n, m) of which updated weights are wanted.
+        scorers: Further ones whose scores will be asked for.
+
+    Raises:
+        ConfigError: A scorer or a pattern does not fit the model.
+        ModelError: The calibration text leads to numbers that are not finite.
     """
     key = {
         "format": FORMAT, "model": pretrained.fingerprint, "dtype": str(pretrained.dtype),
         "calibration": calibration_id, "order": order, "sparsities": sparsities,
     }  # fmt: skip
-    name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
-    file = cache / f"library-{name}.safetensors" if cache else None
-    tensors = _read(file, key) if file else None
+    file = tensor_files.file_of(cache, "library", key) if cache else None
+    tensors = tensor_files.read(file, key) if file else None
+    more: dict[str, torch.Tensor] = {}
+    if any(find(scorer).gradients for scorer in (*sparsities, *scorers)):
+        more = gradients.build(pretrained, calibration, calibration_id=calibration_id, cache=cache)
     if tensors is None:
         tensors = _measure(pretrained, calibration, order)
-        tensors |= _codes(Library(tensors), pretrained.blocks, sparsities)
+        tensors |= _codes(Library(tensors | more), pretrained.blocks, sparsities)
         if file:
-            _write(file, tensors, key)
-    return Library(tensors, sparsities)
-
-
-def _read(file: Path, key: dict[str, Any]) -> dict[str, torch.Tensor] | None:
-    """Memory-mapped tensors of a library on disk; None when absent, damaged or of another key."""
-    if not file.is_file():
-        return None
-    try:
-        with safe_open(file, framework="pt") as handle:
-            if json.loads((handle.metadata() or {}).get("key", "null")) != key:
-                return None
-            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
-        return None
-
-
-def _write(file: Path, tensors: dict[str, torch.Tensor], key: dict[str, Any]) -> None:
-    """Write atomically; a cache that cannot be written is no reason to stop."""
-    with contextlib.suppress(OSError, SafetensorError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        save_file(tensors, temporary, metadata={"key": json.dumps(key)})
-        os.replace(temporary, file)
+            tensor_files.write(file, tensors, key)
+    if patterns:
+        more |= updates.build(
+            pretrained, calibration, calibration_id=calibration_id, patterns=patterns, cache=cache
+        )
+    return Library(tensors | more, sparsities)
 
 
 @dataclass
@@ -134,12 +135,11 @@ def _measure(
     pretrained: Pretrained, calibration: Sequence[Any], order: str
 ) -> dict[str, torch.Tensor]:
     sums: dict[tuple[int, str], _Sums] = {}
-    with torch.inference_mode():
-        for batch in calibration:
-            with _listening(pretrained, batch, sums):
-                base = pretrained.model.base_model
-                mask = None if batch.mask is None else batch.mask.to(pretrained.device)
-                base(input_ids=batch.ids.to(pretrained.device), attention_mask=mask)
+
+    def see(block: Block, path: str, x: torch.Tensor, sequences: int) -> None:
+        _add(sums.setdefault((block.index, path), _Sums()), block, path, x, sequences)
+
+    listen(pretrained, calibration, pretrained.blocks, see)
     tensors = {
         f"norm.{i}.{path}": s.squares.sqrt().float().cpu().contiguous()
         for (i, path), s in sums.items()
@@ -177,42 +177,15 @@ def _group_scores(block: Block, sums: _Sums, order: str) -> torch.Tensor:
     return torch.einsum("gdk,gkl,gdl->g", pieces, sums.products.to(weight.device), pieces)
 
 
-@contextlib.contextmanager
-def _listening(
-    pretrained: Pretrained, batch: Any, sums: dict[tuple[int, str], _Sums]
-) -> Iterator[None]:
-    """Hooks on every linear layer of every block while one calibration batch passes."""
-    handles = []
-    for block in pretrained.blocks:
-        layout = block.layout
-        for path in (*layout.attention_linears, *layout.feed_forward_linears):
-            record = sums.setdefault((block.index, path), _Sums())
-            hook = _hook(record, batch, block, path)
-            handles.append(get(block.module, path).register_forward_pre_hook(hook))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(record: _Sums, batch: Any, block: Block, path: str) -> Any:
-    sequences = len(batch.ids)
-
-    def hook(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        x = arguments[0].reshape(-1, arguments[0].shape[-1]).double()  # (B*T, d_in)
-        if batch.mask is not None:
-            x = x * batch.mask.reshape(-1, 1).to(x)
-        squares = x.square().reshape(sequences, -1, x.shape[-1]).sum(1)  # (B, d_in)
-        record.squares = _plus(record.squares, squares.sum(0))
-        if path == block.layout.down:
-            record.sample_norms = _plus(record.sample_norms, squares.sqrt().sum(0))
-        if path == block.layout.output:
-            grouped = x.reshape(len(x), block.heads.groups, -1)
-            products = torch.einsum("tgk,tgl->gkl", grouped, grouped)
-            record.products = _plus(record.products, products)
-
-    return hook
+def _add(record: _Sums, block: Block, path: str, x: torch.Tensor, sequences: int) -> None:
+    squares = x.square().reshape(sequences, -1, x.shape[-1]).sum(1)  # (B, d_in)
+    record.squares = _plus(record.squares, squares.sum(0))
+    if path == block.layout.down:
+        record.sample_norms = _plus(record.sample_norms, squares.sqrt().sum(0))
+    if path == block.layout.output:
+        grouped = x.reshape(len(x), block.heads.groups, -1)
+        products = torch.einsum("tgk,tgl->gkl", grouped, grouped)
+        record.products = _plus(record.products, products)
 
 
 def _plus(total: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
@@ -222,12 +195,16 @@ def _plus(total: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
 def _codes(
     library: Library, blocks: Sequence[Block], sparsities: dict[str, list[float]]
 ) -> dict[str, torch.Tensor]:
+    layers = layers_of(blocks)
     found = {}
     for scorer, levels in sparsities.items():
-        for block in blocks:
-            layout = block.layout
-            for path in (*layout.attention_linears, *layout.feed_forward_linears):
-                scores = library.scores(scorer, block, path)
-                code = gone_from(scores, SCORERS[scorer].rule, levels)
-                found[f"code.{scorer}.{block.index}.{path}"] = code
+        rule, counts = find(scorer).rule, []
+        if rule == "pooled":
+            weights = [matrix(get(block.module, path)).detach() for block, path in layers]
+            counts = pooled_counts(weights, levels)
+        for i, (block, path) in enumerate(layers):
+            scores = library.scores(scorer, block, path)
+            own = [count[i] for count in counts]
+            code = gone_by_count(scores, own) if own else gone_from(scores, rule, levels)
+            found[f"code.{scorer}.{block.index}.{path}"] = code
     return found

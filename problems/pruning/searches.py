@@ -36,8 +36,9 @@ class Mixed:
     Args:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
         variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
-            ``magnitude-row``, ``2:4`` (any N:M), each with optional levels as in
-            ``width@0.5,0.75``; or ``module:attr``.
+            ``magnitude-row``, ``ria``, ``ria-row``, ``multiflow``, ``gblm``, ``sparsegpt``,
+            each with optional levels as in ``width@0.5,0.75``; ``2:4`` (any N:M), also as
+            ``2:4@ria`` or ``2:4@sparsegpt``; or ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
         text: Text for everything: None (the interpreter's documentation), a file, a folder,
             ``hub:NAME`` or a mapping.
@@ -124,6 +125,8 @@ class Mixed:
         self.library = library.build(
             pretrained, self.data.batches("calibration"), order=self._order, sparsities=levels,
             calibration_id=self.data.fingerprints["calibration"], cache=self._cache,
+            patterns=variants.update_patterns(self._asked),
+            scorers=variants.group_scorers(self._asked),
         )  # fmt: skip
         itemsize = next(pretrained.model.parameters()).element_size()
         found = variants.sites(

@@ -1,17 +1,27 @@
 """Scorers: one number per weight that decides what goes first, and how the counts are set.
 
 A scorer is a function of a weight matrix and the norms of its inputs; ``rule`` says within which
-group the lowest scores go: each output row (``row``) or the whole matrix (``matrix``).
+group the lowest scores go: each output row (``row``), the whole matrix (``matrix``), or the whole
+matrix with counts that follow the magnitudes of all matrices (``pooled``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 
+from evo.errors import ConfigError
+
+from .gblm import gblm
 from .magnitude import magnitude
+from .multiflow import multiflow
+from .ria import ria
 from .wanda import wanda
 
 
@@ -24,19 +34,71 @@ class Scorer:
         score: (weight (d_out, d_in), input norms (d_in,)) → (d_out, d_in), larger is kept longer.
         rule: ``row``: exactly int(d_in·s) go in each row. ``matrix``: every weight at or below the
             score at index int(numel·s) of the sorted scores goes, as the published pruners count.
+            ``pooled``: the lowest go, as many as the matrix has among the int(numel·s) smallest
+            weights of all matrices.
+        settings: Names of the numbers that ``score`` takes besides, 0 or larger.
+        gradients: Whether ``score`` takes the norms of the gradients, (d_out, d_in), third.
     """
 
     name: str
-    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    score: Callable[..., torch.Tensor]
     rule: str
+    settings: tuple[str, ...] = ()
+    gradients: bool = False
 
 
 SCORERS: dict[str, Scorer] = {
     "wanda": Scorer("wanda", wanda, "row"),
     "magnitude": Scorer("magnitude", magnitude, "matrix"),
     "magnitude-row": Scorer("magnitude-row", magnitude, "row"),
+    "ria": Scorer("ria", ria, "matrix", ("exponent",)),
+    "ria-row": Scorer("ria-row", ria, "row", ("exponent",)),
+    "multiflow": Scorer("multiflow", multiflow, "pooled"),
+    "gblm": Scorer("gblm", gblm, "row", ("scale",), gradients=True),
 }
 """Scorers by id."""
+
+_NAME = re.compile(r"([^()]*)(?:\((\w+)=([^()]*)\))?")
+
+
+def base_name(text: str) -> str:
+    """The id in a scorer's name: ``ria`` of ``ria(exponent=0.3)``; other text as it is."""
+    found = _NAME.fullmatch(text)
+    return found[1] if found else text
+
+
+def find(text: str, others: Sequence[str] = ()) -> Scorer:
+    """A scorer by name, with a setting in brackets where it has one: ``ria(exponent=0.3)``.
+
+    Args:
+        text: The name.
+        others: What else the caller takes for a name, for the error's list.
+
+    Raises:
+        ConfigError: No such scorer or setting, or a value that is no number of at least 0.
+    """
+    scorer = SCORERS.get(base_name(text))
+    if scorer is None:
+        raise ConfigError(f"no scorer called {text!r}; known: {', '.join([*SCORERS, *others])}")
+    found = _NAME.fullmatch(text)
+    if found is None or found[2] is None:
+        return scorer
+    key, value = found[2], _number(found[3])
+    if key not in scorer.settings:
+        known = ", ".join(scorer.settings) or "none"
+        raise ConfigError(f"scorer {scorer.name!r} has no setting {key!r}; its settings: {known}")
+    if not 0 <= value < math.inf:
+        raise ConfigError(
+            f"{key} of scorer {scorer.name!r} must be a number of at least 0, got {found[3]!r}"
+        )
+    return replace(scorer, name=text, score=partial(scorer.score, **{key: value}))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def gone_from(scores: torch.Tensor, rule: str, sparsities: list[float]) -> torch.Tensor:
@@ -65,6 +127,22 @@ def gone_from(scores: torch.Tensor, rule: str, sparsities: list[float]) -> torch
     return code
 
 
+def gone_by_count(scores: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """The first level at which each weight is gone when exactly the counted lowest scores go.
+
+    Args:
+        scores: (d_out, d_in).
+        counts: How many go at each level, ascending.
+
+    Returns:
+        uint8, (d_out, d_in), as :func:`gone_from`; of equal scores the first go first.
+    """
+    rank = torch.argsort(torch.argsort(scores.flatten(), stable=True))
+    edges = torch.tensor(counts, device=scores.device)
+    code = torch.searchsorted(edges, rank, right=True)
+    return code.to(torch.uint8).reshape(scores.shape).cpu()
+
+
 def n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     """Which weights go when the n lowest scores in every m neighbouring inputs of a row do.
 
@@ -80,3 +158,16 @@ def n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     groups = scores.reshape(rows, columns // m, m)
     rank = torch.argsort(torch.argsort(groups, dim=2, stable=True), dim=2)
     return (rank < n).reshape(rows, columns)
+
+
+def require_multiples(name: str, m: int, inputs: int, block: Any, path: str) -> None:
+    """Check that groups of m neighbouring inputs fill the rows of a linear layer.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if inputs % m:
+        raise ConfigError(
+            f"{name} needs rows that {m} divides, but {path} of block {block.index} has "
+            f"{inputs} inputs"
+        )

@@ -1,8 +1,9 @@
 """Kinds of choices, one file each; every kind maps a place and its levels to variants.
 
 A kind is an object with ``levels`` (the default ones), ``scorer`` (or None) and ``variants(place,
-library, levels)``, which returns nothing where it does not apply. Anyone's ``module:attr`` may
-stand where a built-in name may.
+library, levels)``, which returns nothing where it does not apply. One that takes updated weights
+from the library says of which patterns in ``updates(levels)``. Anyone's ``module:attr`` may stand
+where a built-in name may.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from typing import Any, Protocol
 from evo.errors import ConfigError
 from evo.registry import load
 
+from ..importance import SCORERS, base_name
+from ..importance.sparsegpt import Pattern
 from ..library import Library
 from ..sites import Place, Replacements, Site, Variant
 from .heads import HEADS
 from .removal import REMOVAL
-from .sparsity import kind_of_scorer, n_of_m_kind
+from .sparsity import NofM, kind_of_scorer, n_of_m_kind
+from .updates import SPARSEGPT
 from .width import WIDTH
 
-NAMES = ("removal", "heads", "width", "wanda", "magnitude", "magnitude-row", "N:M")
+NAMES = ("removal", "heads", "width", *SCORERS, "sparsegpt", "N:M")
 
 
 class Kind(Protocol):
@@ -62,10 +66,10 @@ def parse(text: str) -> Asked:
 
 
 def _named(name: str) -> Any:
-    for kind in (REMOVAL, HEADS, WIDTH):
+    for kind in (REMOVAL, HEADS, WIDTH, SPARSEGPT):
         if kind.name == name:
             return kind
-    if name in NAMES:
+    if base_name(name) in SCORERS:
         return kind_of_scorer(name)
     near = difflib.get_close_matches(name, NAMES, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(NAMES)}, or module:attr"
@@ -91,6 +95,20 @@ def sparsity_levels(asked: Sequence[Asked]) -> dict[str, list[float]]:
         if one.kind.scorer and one.levels:
             found.setdefault(one.kind.scorer, set()).update(one.levels)
     return {scorer: sorted(levels) for scorer, levels in sorted(found.items())}
+
+
+def group_scorers(asked: Sequence[Asked]) -> set[str]:
+    """Scorers of N:M patterns, whose scores are computed when a variant is built."""
+    return {one.kind.by for one in asked if isinstance(one.kind, NofM)}
+
+
+def update_patterns(asked: Sequence[Asked]) -> list[Pattern]:
+    """Patterns of which any kind needs updated weights, each once."""
+    found: dict[Pattern, None] = {}
+    for one in asked:
+        if hasattr(one.kind, "updates"):
+            found |= dict.fromkeys(one.kind.updates(one.levels))
+    return list(found)
 
 
 def sites(places: Sequence[Place], library: Library, asked: Sequence[Asked]) -> list[Site]:

@@ -9,10 +9,11 @@ import torch
 
 from evo.errors import ConfigError
 
-from ..importance import SCORERS, n_of_m
+from ..importance import find, n_of_m, require_multiples
 from ..layouts import get, matrix, with_weight
 from ..library import Library
 from ..sites import Place, Replacements, Variant
+from .updates import SPARSEGPT, SparseGPT
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,7 @@ class NofM:
             ConfigError: m does not divide the inputs of a layer.
         """
         for path, (_, inputs) in place.shapes().items():
-            if inputs % self.m:
-                raise ConfigError(
-                    f"{self.name} needs rows that {self.m} divides, but {path} of block "
-                    f"{place.block.index} has {inputs} inputs"
-                )
+            require_multiples(self.name, self.m, inputs, place.block, path)
 
         def gone(path: str) -> torch.Tensor:
             return n_of_m(library.scores(self.by, place.block, path), self.n, self.m)
@@ -70,22 +67,28 @@ class NofM:
 
 
 def kind_of_scorer(name: str) -> Sparsity:
-    """The kind of sparsity that a scorer gives."""
-    return Sparsity(name, name)
+    """The kind of sparsity that a scorer gives.
+
+    Raises:
+        ConfigError: The scorer is unknown, or has no such setting.
+    """
+    return Sparsity(name, find(name).name)
 
 
-def n_of_m_kind(n: int, m: int, scorer: str) -> NofM:
-    """N:M sparsity under a scorer.
+def n_of_m_kind(n: int, m: int, scorer: str) -> NofM | SparseGPT:
+    """N:M sparsity under a scorer, or with the weights that SparseGPT updates.
 
     Raises:
         ConfigError: n is not between 1 and m - 1, or the scorer is unknown.
     """
     if not 0 < n < m:
         raise ConfigError(f"{n}:{m} is not a sparsity pattern: n weights of every m go, 0 < n < m")
-    if scorer not in SCORERS:
-        raise ConfigError(
-            f"{n}:{m}@{scorer}: no scorer called {scorer!r}; known: {', '.join(SCORERS)}"
-        )
+    if scorer == SPARSEGPT.name:
+        return SparseGPT(f"{n}:{m}@{scorer}", (), (n, m))
+    try:
+        find(scorer, [SPARSEGPT.name])
+    except ConfigError as error:
+        raise ConfigError(f"{n}:{m}@{scorer}: {error.message}") from error
     return NofM(f"{n}:{m}" if scorer == "wanda" else f"{n}:{m}@{scorer}", n, m, scorer)
 
 
