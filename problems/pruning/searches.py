@@ -286,6 +286,11 @@ class Mixed:
             "latency": cost.confirm(self.sweep(device), genomes["choices"], self._latency_batch())
         }
 
+    def close(self) -> None:
+        """Let go of kept states and teachers; judging again makes them anew."""
+        self.__dict__.pop("_sweep", None)
+        self.__dict__.pop("_references", None)
+
     # -- starting points ---------------------------------------------------------------------------
 
     def starts(self, n: int, rng: RNG) -> Genomes:

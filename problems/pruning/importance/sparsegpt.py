@@ -1,8 +1,8 @@
 """SparseGPT: zeros column by column, each paid for by a change of the weights to its right.
 
 Frantar and Alistarh, arXiv 2301.00774, algorithm 1 with the mask chosen per block of columns
-(section 3.3) or per group of N:M; the score and the update are those of the optimal brain surgeon
-(eq. 3) with the inverse Hessian of the columns that are left.
+or per group of N:M; the score and the update are those of the optimal brain surgeon
+with the inverse Hessian of the columns that are left.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 
 from . import n_of_m
 
-DAMPING = 0.01  # of the Hessian's mean diagonal, section 4
-COLUMNS = 128  # in a block, section 3.3
+DAMPING = 0.01  # of the Hessian's mean diagonal
+COLUMNS = 128  # in a block
 
 Pattern = float | tuple[int, int]
 """A share of zeros in (0, 1), or n zeros of every m neighbouring inputs."""
