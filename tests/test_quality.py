@@ -172,6 +172,18 @@ def test_validation_is_judged_on_other_text_and_fidelity_on_less(llama: Mixed) -
     assert not (parts["search"][:, None] == parts["validation"][None]).all(-1).any()
 
 
+def test_a_closed_problem_holds_nothing_and_judges_alike_again(llama: Mixed) -> None:
+    rows = np.array([[0] * len(llama.table), [1] * len(llama.table)], dtype=np.int16)
+    before = np.array(judged(llama, rows).readings)
+    assert llama._sweep is not None
+    assert llama._references
+
+    llama.close()
+
+    assert not {"_sweep", "_references"} & set(vars(llama))
+    assert np.array_equal(np.array(judged(llama, rows).readings), before)
+
+
 def test_a_perplexity_beyond_all_numbers_is_infinite_and_quiet(llama: Mixed) -> None:
     batch = judged(llama, [[0] * 6])
     batch.__dict__["readings"] = np.full((1, 6, 2), 5000.0)

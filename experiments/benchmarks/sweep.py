@@ -7,7 +7,8 @@ of its own (removed submodules skipped, narrow layers really narrow) and runs an
 pass per micro-batch. ``cold`` sweeps know nothing of earlier generations; ``warm`` ones keep the
 parents' states, as a run does. Models: the embedded sentence encoder and, from
 ``$EVO_DATA/models``, two trained language models; random ones of the same shape where that folder
-is absent.
+is absent. A third one is random everywhere: its body and its head have the proportions of models in
+use, while the head of the small trained ones weighs more.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ SHAPES = {
         "num_hidden_layers": 8, "hidden_size": 128, "intermediate_size": 352,
         "num_attention_heads": 4, "max_position_embeddings": 256,
     },
+    "random-12x256": {
+        "num_hidden_layers": 12, "hidden_size": 256, "intermediate_size": 688,
+        "num_attention_heads": 8, "max_position_embeddings": 256,
+    },
 }  # fmt: skip
-VOCABULARY = {"stories260K/hf": 512, "books2m": 4096}
+VOCABULARY = {"stories260K/hf": 512, "books2m": 4096, "random-12x256": 4096}
 
 
 def model_of(name: str, scratch: Path) -> str:
