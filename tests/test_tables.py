@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from local_data import data
 
 from evo import Context, Genomes
 from problems.pruning import library
@@ -48,16 +48,6 @@ ROUNDED_DOWN = {("wanda", 0.4): 8.489, ("wanda", 0.7): 202.5}
 # tokens the cells move by up to 0.6 in either direction, and no way tried gives them all. This cell
 # lies 0.34 above the published 84.1 when every real token counts.
 OTHER_TOKENS = {("wanda", 0.6): 84.44}
-
-
-def data(*parts: str) -> Path:
-    root = os.environ.get("EVO_DATA")
-    if not root:
-        pytest.skip("EVO_DATA is not set to a folder with models/, text/ and sts/")
-    path = Path(root, *parts)
-    if not path.exists():
-        pytest.skip(f"{path} does not exist")
-    return path
 
 
 def language_model(folder: Path, train: Path, valid: Path, n: int, **more: Any) -> Mixed:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 from pathlib import Path
 
 import pytest
+from local_data import data
 
 from evo.errors import DataError
 from problems.pruning.pairs import read_pairs
@@ -315,19 +315,9 @@ def test_missing_pairs_are_named(tmp_path):
         read_pairs(tmp_path / "no.csv")
 
 
-def _data(*parts: str) -> Path:
-    root = os.environ.get("EVO_DATA")
-    if not root:
-        pytest.skip("EVO_DATA is not set to a folder with models/, text/ and sts/")
-    path = Path(root, *parts)
-    if not path.exists():
-        pytest.skip(f"{path} does not exist")
-    return path
-
-
 def test_published_pairs_have_their_sizes():
-    sizes = [len(read_pairs(_data("sts", f"stsb-en-{s}.csv"))) for s in ("train", "dev", "test")]
-    semeval = [read_pairs(path) for path in sorted(_data("sts", "semeval").glob("*.tsv"))]
+    sizes = [len(read_pairs(data("sts", f"stsb-en-{s}.csv"))) for s in ("train", "dev", "test")]
+    semeval = [read_pairs(path) for path in sorted(data("sts", "semeval").glob("*.tsv"))]
 
     assert sizes == [5749, 1500, 1379]
     assert len(semeval) == 11

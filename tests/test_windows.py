@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_data import data
 
 from evo.errors import DataError
 from problems.pruning.splits import SIDES, SIZES, TextConfig, passage_splits, window_splits
@@ -347,16 +347,6 @@ def test_default_text_fills_default_sizes():
 # -------------------------------------------------------------------------------- published models
 
 
-def _data(*parts: str) -> Path:
-    root = os.environ.get("EVO_DATA")
-    if not root:
-        pytest.skip("EVO_DATA is not set to a folder with models/, text/ and sts/")
-    path = Path(root, *parts)
-    if not path.exists():
-        pytest.skip(f"{path} does not exist")
-    return path
-
-
 def _perplexity(model_folder: Path, text: Text, n_windows: int) -> float:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -377,18 +367,18 @@ def _perplexity(model_folder: Path, text: Text, n_windows: int) -> float:
 
 
 def test_stories_have_their_published_perplexity():
-    text = documents(_data("text", "tinystories", "valid.txt"), "<|endoftext|>")
+    text = documents(data("text", "tinystories", "valid.txt"), "<|endoftext|>")
 
-    found = _perplexity(_data("models", "stories260K", "hf"), text, 64)
+    found = _perplexity(data("models", "stories260K", "hf"), text, 64)
 
     assert found == pytest.approx(4.63, abs=0.005)
 
 
 @pytest.mark.slow
 def test_books_have_their_published_perplexity():
-    text = documents(_data("text", "books", "valid.txt"))
+    text = documents(data("text", "books", "valid.txt"))
 
-    found = _perplexity(_data("models", "books2m"), text, 32)
+    found = _perplexity(data("models", "books2m"), text, 32)
 
     assert found == pytest.approx(60.3, abs=0.05)
 
@@ -396,8 +386,8 @@ def test_books_have_their_published_perplexity():
 def test_first_megabyte_of_a_packed_book_file_has_the_windows_of_the_whole():
     from transformers import AutoTokenizer
 
-    path = _data("text", "books", "train.txt.xz")
-    tokenizer = AutoTokenizer.from_pretrained(_data("models", "books2m"))
+    path = data("text", "books", "train.txt.xz")
+    tokenizer = AutoTokenizer.from_pretrained(data("models", "books2m"))
 
     one, two = (
         windows(documents(path, megabytes=m), tokenizer, length=256).take(slice(32))

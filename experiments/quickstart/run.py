@@ -89,7 +89,9 @@ def main() -> None:
         values = [row[name] for row in rows]
         wins = sum(row["search"] > row[name] for row in rows)
         won = "" if name == "search" else f"{wins} of {len(rows)}"
-        print(f"| {name} | {statistics.median(values)} | {min(values)} | {max(values)} | {won} |")
+        print(
+            f"| {name} | {statistics.median(values):.4f} | {min(values)} | {max(values)} | {won} |"
+        )
 
 
 if __name__ == "__main__":
