@@ -168,6 +168,24 @@ def knee(fitness: ArrayLike) -> int:
     return int(rows[np.lexsort((scaled.sum(axis=1), scaled.max(axis=1)))[0]])
 
 
+def rank_correlation(a: Array, b: Array) -> float:
+    """Spearman's coefficient over the finite pairs of a and b, shape (n,).
+
+    NaN for fewer than two pairs, or when one side has no spread.
+    """
+    seen = np.isfinite(a) & np.isfinite(b)
+    x, y = _places(a[seen]), _places(b[seen])
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def _places(values: Array) -> Array:
+    """Ranks from 1, ties share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
 def _matrix(fitness: ArrayLike) -> Array:
     values = np.asarray(fitness, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] == 0:

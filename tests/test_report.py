@@ -15,9 +15,9 @@ from evo.archive import compare_origins
 from evo.config import RunConfig
 from evo.errors import ConfigError, StoreError
 from evo.genomes import Genomes
+from evo.indicators import rank_correlation
 from evo.problem import Evaluation
 from evo.report import sections, write_report
-from evo.report.evidence import rank_correlation
 from evo.report.facts import gather
 from evo.report.maps import shares
 from evo.report.markup import data

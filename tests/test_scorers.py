@@ -355,9 +355,13 @@ def test_scorers_by_name(text: str, name: str, scorer: Any, levels: Any) -> None
         ("ria(exponent=inf)", "must be a number of at least 0, got 'inf'"),
         ("ria(exponent=0.5", "no kind of variant called 'ria(exponent=0.5'"),
         ("ria()", "no kind of variant called 'ria()'"),
+        ("sparsegpt@1.0", "'sparsegpt@1.0': levels must be numbers between 0 and 1"),
+        ("4:4@sparsegpt", "4:4 is not a sparsity pattern"),
+        ("2:4@sparsgpt", "2:4@sparsgpt: no scorer called 'sparsgpt'; known: wanda"),
+        ("2:4@sparsgpt", ", sparsegpt"),
     ],
 )
-def test_scorers_that_cannot_be(text: str, message: str) -> None:
+def test_names_that_lead_nowhere(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         variants.parse(text)
 

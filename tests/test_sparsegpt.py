@@ -387,22 +387,6 @@ def test_a_cache_that_cannot_be_written_is_done_without(folders: Any, tmp_path: 
 # ---- what cannot be
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("sparsegpt@1.0", "'sparsegpt@1.0': levels must be numbers between 0 and 1"),
-        ("4:4@sparsegpt", "4:4 is not a sparsity pattern"),
-        ("2:4@sparsgpt", "2:4@sparsgpt: no scorer called 'sparsgpt'; known: wanda"),
-        ("2:4@sparsgpt", ", sparsegpt"),
-    ],
-)
-def test_names_that_lead_nowhere(text: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        variants.parse(text)
-
-    assert message in caught.value.message
-
-
 def test_its_name_is_offered() -> None:
     with pytest.raises(ConfigError) as caught:
         variants.parse("sparsgpt@0.5")

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..genomes import Genomes
-from ..indicators import nondominated, ranks
+from ..indicators import nondominated, rank_correlation
 from ..problem import Array
 from ..space import SearchSpace
 from ..streams import derive, stream
 from . import Algorithm, Population, Settings
 from .guard import FAILED, feasible_ranks
 from .infill import most_improving
-from .surrogate import MOST_ROWS, Surrogate
+from .surrogate import MOST_ROWS, Surrogate, evenly
 
 ROUNDS = 60  # generations on the surrogate per generation judged
 BREADTH = 150  # least population of those
@@ -118,9 +118,7 @@ class Guided:
             more = np.flatnonzero(rank == level)
             more = more[np.argsort(fitness[more, 0], kind="stable")]
             room = n - len(rows)
-            if len(more) > room:
-                more = more[np.unique(np.round(np.linspace(0, len(more) - 1, room)).astype(int))]
-            rows += more.tolist()
+            rows += more[evenly(len(more), room)].tolist()
             if len(rows) >= n:
                 break
         return np.array(rows, dtype=np.intp)
@@ -243,11 +241,8 @@ def agreement(predicted: Array, found: Array) -> float:
         predicted: Shape (n, at least m).
         found: Shape (n, m).
     """
-    worst = 1.0
-    for one, two in zip(predicted.T, found.T, strict=False):
-        if len(two) < FEWEST or np.ptp(two) == 0 or np.ptp(one) == 0:
-            continue
-        places = [ranks(v[:, None]).astype(np.float64) for v in (one, two)]
-        a, b = (p - p.mean() for p in places)
-        worst = min(worst, float(a @ b / np.sqrt((a @ a) * (b @ b))))
-    return worst
+    if len(found) < FEWEST:
+        return 1.0
+    pairs = zip(predicted.T, found.T, strict=False)
+    told = [rank_correlation(one, two) for one, two in pairs]
+    return min([r for r in told if np.isfinite(r)], default=1.0)

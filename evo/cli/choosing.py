@@ -42,7 +42,7 @@ def within(view: RunView, rows: Rows, where: Sequence[str]) -> Rows:
     check_limits(limits)
     kept = np.ones(len(rows), dtype=bool)
     for limit in limits:
-        kept &= _excess(view, rows, limit) <= 0
+        kept &= limit.keeps(view.candidates.values[rows, column_index(view, limit.name)])
     return rows[kept]
 
 

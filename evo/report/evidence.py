@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..indicators import nondominated
+from ..indicators import nondominated, rank_correlation
 from ..live import duration
 from . import curves, figures, words
 from .agreement import identity
@@ -161,24 +161,6 @@ def _correlations(columns: Sequence[Column], search: Array, other: Array) -> str
         for i, c in enumerate(columns)
     ]
     return ", ".join(told)
-
-
-def rank_correlation(a: Array, b: Array) -> float:
-    """Spearman's coefficient over the finite pairs of a and b, shape (n,).
-
-    NaN for fewer than two pairs, or when one side has no spread.
-    """
-    seen = np.isfinite(a) & np.isfinite(b)
-    x, y = _ranks(a[seen]), _ranks(b[seen])
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks from 1, ties share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def _survivors(facts: Facts, other: Array, what: str) -> str:
