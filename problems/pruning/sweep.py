@@ -12,9 +12,8 @@ after, both; parallel residuals) is the model's own.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,9 +23,10 @@ from torch import nn
 
 from evo.errors import ModelError
 
-from .layouts import get, twin, without_feed_forward
+from .assembly import Assembly, map_tensors
+from .layouts import twin
 from .models import Block, Pretrained
-from .sites import Replacements, SiteTable
+from .sites import SiteTable
 from .states import States
 
 
@@ -98,23 +98,6 @@ class _Inject(nn.Module):
         return self.state
 
 
-class _Memo(nn.Module):
-    """Computes a module once and hands the result out again, whole or by rows."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.result: Any = None
-        self.rows: torch.Tensor | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if self.result is None:
-            self.result = self.module(*args, **kwargs)
-        if self.rows is None:
-            return self.result
-        return _map_tensors(self.result, lambda t: t if t.dim() == 0 else t[self.rows])
-
-
 class Sweep:
     """The engine for one dense model and one table of sites.
 
@@ -143,9 +126,8 @@ class Sweep:
         on_cpu = pretrained.device.type == "cpu"
         self.order = ("depth" if on_cpu else "breadth") if order == "auto" else order
         self.tally = Tally()
-        self._built = _Built(table, memory)
+        self._assembly = Assembly(pretrained.blocks, table, memory)
         self._states = States(states)
-        self._columns = table.by_block()
         self._inject = _Inject()
         self._prepared: dict[int, tuple[Any, Prepared]] = {}
         single = nn.ModuleList([self._inject])
@@ -264,22 +246,22 @@ class Sweep:
         """One block for one state: each distinct choice with the rows that make it."""
         block = self.pretrained.blocks[depth]
         args, kwargs = prepared.calls[depth]
-        for attention, group in _groups(rows, members, self._part(depth, "attention")):
-            memo = self._attention(block, attention)
-            for rest, inner in _groups(rows, group, self._part(depth, "feed_forward")):
+        for attention, group in _groups(rows, members, self._assembly.part(depth, "attention")):
+            memo = self._assembly.attention(block, attention)
+            for rest, inner in _groups(rows, group, self._assembly.part(depth, "feed_forward")):
                 self.tally.shared += len(inner) - 1
-                if self._passes(depth, attention, rest):
+                if self._assembly.passes(depth, attention, rest):
                     yield inner, state
                 else:
                     self.tally.blocks += 1
-                    module = self._assemble(block, attention, rest, memo)
+                    module = self._assembly.assemble(block, attention, rest, memo)
                     yield inner, module(state, *args, **kwargs)
 
     def _prefixes(
         self, rows: NDArray[Any], members: NDArray[np.intp], depth: int, prepared: Prepared
     ) -> list[tuple[Any, NDArray[np.intp]]]:
         """Members by their choices at all sites before a depth, under the key of that state."""
-        stop = sum(len(self._columns.get(d, ())) for d in range(depth))
+        stop = self._assembly.sites_before(depth)
         found: dict[bytes, list[int]] = {}
         for member in members:
             found.setdefault(rows[member, :stop].tobytes(), []).append(int(member))
@@ -306,16 +288,18 @@ class Sweep:
         """One block for all states: (k·B, T, D) and each row's state, before → after."""
         depth, after, new_owner = block.index, [], np.empty_like(owner)
         count = 0
-        for attention, group in _groups(rows, np.arange(len(rows)), self._part(depth, "attention")):
+        for attention, group in _groups(
+            rows, np.arange(len(rows)), self._assembly.part(depth, "attention")
+        ):
             sources = np.unique(owner[group])
             x = _pick(stacked, sources, length)
-            memo = self._attention(block, attention)
-            self._run(self._assemble(block, attention, None, memo), x, call, length)
-            for rest, inner in _groups(rows, group, self._part(depth, "feed_forward")):
+            memo = self._assembly.attention(block, attention)
+            self._run(self._assembly.assemble(block, attention, None, memo), x, call, length)
+            for rest, inner in _groups(rows, group, self._assembly.part(depth, "feed_forward")):
                 wanted = np.unique(owner[inner])
                 positions = np.searchsorted(sources, wanted)
                 memo.rows = _rows(positions, length, x.device)
-                module = self._assemble(block, attention, rest, memo)
+                module = self._assembly.assemble(block, attention, rest, memo)
                 after.append(self._run(module, _pick(x, positions, length), call, length))
                 new_owner[inner] = count + np.searchsorted(wanted, owner[inner])
                 count += len(wanted)
@@ -328,100 +312,8 @@ class Sweep:
         length: int,
     ) -> torch.Tensor:  # fmt: skip
         times = len(x) // length
-        args, kwargs = _map_tensors(call, lambda t: _repeat(t, times, length))
+        args, kwargs = map_tensors(call, lambda t: _repeat(t, times, length))
         return module(x, *args, **kwargs)
-
-    # -- putting blocks together -----------------------------------------------------------------
-
-    def _part(self, depth: int, part: str) -> list[int]:
-        """Columns of one half of a block; a whole-block site counts as its feed-forward."""
-        sites = self.table.sites
-        return [
-            c
-            for c in self._columns[depth]
-            if (sites[c].place.part == "attention") == (part == "attention")
-        ]
-
-    def _choice(self, depth: int, part: str, values: tuple[int, ...]) -> dict[str, nn.Module]:
-        found: dict[str, nn.Module] = {}
-        for column, value in zip(self._part(depth, part), values, strict=True):
-            found.update(self._built(column, value))
-        return found
-
-    def _attention(self, block: Block, values: tuple[int, ...]) -> _Memo:
-        """The block's shared module under an attention choice, computing once."""
-        shared = block.layout.shared
-        chosen = self._choice(block.index, "attention", values)
-        inside = {
-            p.removeprefix(shared).removeprefix("."): m for p, m in chosen.items() if _in(p, shared)
-        }
-        return _Memo(twin(get(block.module, shared), inside))
-
-    def _assemble(
-        self, block: Block, attention: tuple[int, ...], rest: tuple[int, ...] | None, memo: _Memo
-    ) -> nn.Module:
-        """A block with its choices in place; ``rest`` None means without feed-forward."""
-        shared = block.layout.shared
-        chosen = self._choice(block.index, "attention", attention)
-        outside = {p: m for p, m in chosen.items() if not _in(p, shared)}
-        if rest is None:
-            other: Replacements = without_feed_forward(block.module, block.layout)
-        else:
-            other = self._choice(block.index, "feed_forward", rest)
-            if "" in other:
-                return other[""]
-        inner = {p: m for p, m in other.items() if _in(p, shared)}
-        if inner:  # a whole-block site may change layers of the attention too
-            cut = {p.removeprefix(shared).removeprefix("."): m for p, m in inner.items()}
-            outside[shared] = twin(get(block.module, shared), cut)
-            return twin(block.module, outside | {p: m for p, m in other.items() if p not in inner})
-        return twin(block.module, outside | {shared: memo} | dict(other))
-
-    def _passes(self, depth: int, attention: tuple[int, ...], rest: tuple[int, ...]) -> bool:
-        """Whether a block does nothing: both submodules are gone and no norm stays."""
-        if not self.pretrained.blocks[depth].layout.attention_norms:
-            return False
-        columns = self._part(depth, "attention") + self._part(depth, "feed_forward")
-        sites = [self.table.sites[c] for c in columns]
-        whole = all(s.kind in ("attention", "feed_forward") for s in sites) and len(sites) == 2
-        chosen = [s.variants[v].kind for s, v in zip(sites, attention + rest, strict=True)]
-        return whole and all(kind == "removal" for kind in chosen)
-
-
-@dataclass
-class _Built:
-    """Built variants, the least recently used dropped beyond a number of bytes."""
-
-    table: SiteTable
-    memory: int
-    kept: OrderedDict[tuple[int, int], tuple[Replacements, int]] = field(
-        default_factory=OrderedDict
-    )
-    bytes: int = 0
-
-    def __call__(self, site: int, variant: int) -> Replacements:
-        key = (site, int(variant))
-        if key not in self.kept:
-            place = self.table.sites[site].place
-            made = self.table.sites[site].variants[key[1]].build()
-            shared = {p.data_ptr() for p in place.block.module.parameters()}
-            size = sum(
-                p.numel() * p.element_size()
-                for m in made.values()
-                for p in m.parameters()
-                if p.data_ptr() not in shared
-            )
-            self.kept[key] = (made, size)
-            self.bytes += size
-            while self.bytes > self.memory and len(self.kept) > 1:
-                _, (_, freed) = self.kept.popitem(last=False)
-                self.bytes -= freed
-        self.kept.move_to_end(key)
-        return self.kept[key][0]
-
-
-def _in(path: str, parent: str) -> bool:
-    return path == parent or path.startswith(parent + ".")
 
 
 def _groups(
@@ -451,14 +343,3 @@ def _repeat(tensor: torch.Tensor, times: int, length: int) -> torch.Tensor:
     if times == 1 or length == 1 or tensor.dim() < 2 or tensor.shape[0] != length:
         return tensor
     return tensor.repeat(times, *(1,) * (tensor.dim() - 1))
-
-
-def _map_tensors(value: Any, fn: Any) -> Any:
-    """Apply a function to every tensor inside tuples, lists and dicts."""
-    if isinstance(value, torch.Tensor):
-        return fn(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)(_map_tensors(v, fn) for v in value)
-    if isinstance(value, dict):
-        return {k: _map_tensors(v, fn) for k, v in value.items()}
-    return value
