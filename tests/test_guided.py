@@ -275,10 +275,12 @@ def test_wrong_predictions_are_given_up() -> None:
         return rng.random((len(genomes), 2))
 
     algorithm = begun()
-    searched(algorithm, 4, noise)
+    asked, _ = searched(algorithm, 4, noise)
     inner = algorithm._inner  # type: ignore[attr-defined]
     assert not inner._trusted()
-    assert len(algorithm.ask()) > 0
+    children = algorithm.ask().rows()
+    assert len(children) > 0
+    assert not set(children) & {row for genomes in asked for row in genomes.rows()}
 
 
 def test_failed_candidates_are_stepped_around() -> None:

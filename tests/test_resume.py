@@ -16,6 +16,7 @@ import pytest
 from families import checkpoint
 
 from evo.algorithms import CATALOGUE
+from evo.algorithms.guided import Guided
 from evo.config import RunConfig
 from evo.run import Run
 from evo.store import RunFile, read_run
@@ -240,6 +241,22 @@ def test_ctrl_c_leaves_a_readable_run_that_goes_on(tmp_path):
     tell_config(tmp_path / "run")
     go(config(), tmp_path / "run")
     assert contents(tmp_path / "run") == contents(tmp_path / "straight")
+
+
+def test_a_guided_search_is_recalled_not_worked_out_again(tmp_path, monkeypatch):
+    go(
+        config(problem="synthetic/layers", surrogate=True, stop={"generations": 3}),
+        tmp_path / "run",
+    )
+    before = contents(tmp_path / "run")
+
+    def again(self):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(Guided, "ask", again)
+    with Run.resume(tmp_path / "run") as run:
+        assert [g.replayed for g in run] == [True, True, True]
+    assert contents(tmp_path / "run") == before
 
 
 def tell_config(folder: Path) -> None:
