@@ -18,7 +18,7 @@ from .errors import ConfigError, RegistryError
 from .problem import Objective, Problem
 from .suggest import did_you_mean
 
-KINDS = ("problem", "objective", "operator", "algorithm", "variant")
+KINDS = ("problem", "objective", "operator", "algorithm", "variant", "method")
 GROUP = "evo.plugins"
 MODULE = "module"  # owner of a reference that names its target itself
 

@@ -23,6 +23,13 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "synthetic/zdt3": ("problems.synthetic:ZDT", {"number": 3}),
         "synthetic/zdt4": ("problems.synthetic:ZDT", {"number": 4}),
         "synthetic/zdt6": ("problems.synthetic:ZDT", {"number": 6}),
-    }
+    },
+    "variant": {
+        "heads": "problems.pruning.variants.heads:HEADS",
+        "removal": "problems.pruning.variants.removal:REMOVAL",
+        "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
+        "width": "problems.pruning.variants.width:WIDTH",
+    },
+    "method": {},
 }
 """Kind → id → ``module:attr``, or a pair of that and fixed settings."""

@@ -375,8 +375,8 @@ def test_new_scorers_are_offered_by_the_errors() -> None:
         variants.parse("xyz")
 
     assert caught.value.hint == "did you mean 'multiflow'?"
-    assert all(name in str(other.value.hint) for name in variants.NAMES)
-    assert set(SCORERS) < set(variants.NAMES)
+    assert all(name in str(other.value.hint) for name in variants.names())
+    assert set(SCORERS) < set(variants.names())
 
 
 def test_ria_in_a_model(folder: str) -> None:

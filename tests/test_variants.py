@@ -18,7 +18,7 @@ from problems.pruning import starts, variants
 from problems.pruning.cost import pruned_model
 from problems.pruning.searches import Mixed
 from problems.pruning.sweep import Sweep
-from problems.pruning.variants.width import rounded
+from problems.pruning.variants.width import WIDTH, rounded
 
 SIZES = {"calibration": 2, "search": 6, "validation": 2}
 
@@ -53,7 +53,7 @@ def names(problem: Mixed, site: int) -> list[str]:
         ("2:4", "2:4", None, ()),
         ("4:8@magnitude", "4:8@magnitude", None, ()),
         ("1:4@wanda", "1:4", None, ()),
-        ("problems.pruning.variants.width:WIDTH", "width", None, variants.WIDTH.levels),
+        ("problems.pruning.variants.width:WIDTH", "width", None, WIDTH.levels),
         ("problems.pruning.variants.width:WIDTH@0.5", "width", None, (0.5,)),
     ],
 )
@@ -68,7 +68,7 @@ def test_every_way_to_name_a_kind(text: str, name: str, scorer: Any, levels: Any
     [
         ("widht", "no kind of variant called 'widht'", "did you mean 'width'?"),
         ("magnitude-rows", "no kind of variant called", "did you mean 'magnitude-row'?"),
-        ("xyz", "no kind of variant called 'xyz'", "known: removal, heads, width"),
+        ("xyz", "no kind of variant called 'xyz'", "known: heads, removal, sparsegpt, width"),
         ("wanda@0", "'wanda@0': levels must be numbers between 0 and 1", None),
         ("wanda@1.0", "levels must be numbers between 0 and 1", None),
         ("wanda@-0.5", "levels must be numbers between 0 and 1", None),

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from . import gradients, tensor_files, updates
+from . import fits, gradients, tensor_files, updates
+from .calibration import Calibration
 from .importance import find, gone_by_count, gone_from
 from .importance.multiflow import pooled_counts
 from .importance.sparsegpt import Pattern
@@ -34,10 +35,16 @@ class Library:
             (KV,), ``code.<scorer>.<block>.<path>``, and what :mod:`.gradients` and
             :mod:`.updates` add.
         sparsities: Scorer → ascending levels its codes refer to.
+        fits: Kind → what its ``fit`` has learnt from the calibration text.
     """
 
     tensors: dict[str, torch.Tensor]
     sparsities: dict[str, list[float]] = field(default_factory=dict)
+    fits: dict[Any, dict[str, torch.Tensor]] = field(default_factory=dict)
+
+    def fitted(self, kind: Any) -> dict[str, torch.Tensor]:
+        """What a kind's ``fit`` has learnt, by name."""
+        return self.fits[kind]
 
     def norms(self, block: Block, path: str) -> torch.Tensor:
         """Norm of each input of a linear layer over the calibration tokens, (d_in,)."""
@@ -82,6 +89,7 @@ def build(
     cache: Path | None,
     patterns: Sequence[Pattern] = (),
     scorers: Collection[str] = (),
+    kinds: Collection[Any] = (),
 ) -> Library:
     """The library of a model, from disk when the same one was built before.
 
@@ -96,6 +104,7 @@ def build(
         cache: Folder to keep it in, or None.
         patterns: Shares of zeros and (n, m) of which updated weights are wanted.
         scorers: Further ones whose scores will be asked for.
+        kinds: Kinds of variants; those with ``fit`` are shown the text.
 
     Raises:
         ConfigError: A scorer or a pattern does not fit the model.
@@ -119,7 +128,8 @@ def build(
         more |= updates.build(
             pretrained, calibration, calibration_id=calibration_id, patterns=patterns, cache=cache
         )
-    return Library(tensors | more, sparsities)
+    calibrated = Calibration(pretrained, calibration, calibration_id)
+    return Library(tensors | more, sparsities, fits.build(calibrated, kinds, cache))
 
 
 @dataclass

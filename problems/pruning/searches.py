@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -27,7 +28,8 @@ from .sweep import Sweep
 
 USABLE = {"encoder": "drift < 0.3", "lm": "kl < 0.5"}  # where a compromise is looked for
 DEFAULT_VARIANTS = ("removal", "heads", "width")
-_PIECES = re.compile(r"[;\s]+|,(?![\d.]+(?:[,;\s]|$))")  # commas before numbers join levels
+_PIECES = re.compile(r"(?:[;\s]+|,(?![\d.]+(?:[,;\s]|$)))(?![^()]*\))")
+"""Commas before numbers join levels, those in brackets settings."""
 
 
 class Mixed:
@@ -118,6 +120,16 @@ class Mixed:
             else ("kl", "params", "kv_bytes")
         )
 
+    def again(self, variants: Sequence[str], sites: str = "submodule") -> Mixed:
+        """The same model, text and settings with other choices."""
+        other = copy.copy(self)
+        for name in ("space", "objectives", "_sweep", "_references"):
+            other.__dict__.pop(name, None)
+        other._asked, other._latency = _asked(variants), {}
+        other._latency_settings = dict(self._latency_settings)
+        other.table = other._sites(sites)
+        return other
+
     # -- what is searched --------------------------------------------------------------------------
 
     def _sites(self, granularity: str) -> SiteTable:
@@ -127,6 +139,7 @@ class Mixed:
             calibration_id=self.data.fingerprints["calibration"], cache=self._cache,
             patterns=variants.update_patterns(self._asked),
             scorers=variants.group_scorers(self._asked),
+            kinds=[one.kind for one in self._asked],
         )  # fmt: skip
         itemsize = next(pretrained.model.parameters()).element_size()
         found = variants.sites(

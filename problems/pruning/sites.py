@@ -53,8 +53,8 @@ class Variant:
         build: Makes the modules that replace the dense ones, by path inside the block; shares what
             it can.
         shape: What an exported model must know to rebuild the empty modules: ``skip``,
-            ``intermediate_size``, ``num_attention_heads``, ``num_key_value_heads``; empty when
-            shapes stay dense.
+            ``intermediate_size``, ``num_attention_heads``, ``num_key_value_heads``, ``modules``
+            (path → type and sizes, see :mod:`.modules`); empty when shapes stay dense.
         sparsity: Share of the site's prunable weights that are zero, 0 for structured choices.
     """
 
@@ -116,6 +116,7 @@ class Place:
         *,
         zeros: int = 0,
         groups: int | None = None,
+        sizes: Mapping[str, tuple[int, int]] | None = None,
     ) -> Cost:
         """Cost when the linear layers have the given shapes and some of their weights are zero.
 
@@ -123,12 +124,16 @@ class Place:
             shapes: New (d_out, d_in) of the layers that are cut; the others stay dense.
             zeros: Weights that are zero; stored as a bitmap and the remaining values.
             groups: Key/value groups that remain; None means all.
+            sizes: (parameters, multiply-accumulates per token) of layers that are no longer one
+                matrix.
         """
-        dense = self.shapes()
-        now = dense | dict(shapes or {})
+        dense, other = self.shapes(), dict(sizes or {})
+        now = {p: s for p, s in (dense | dict(shapes or {})).items() if p not in other}
         weights = sum(out * into for out, into in now.values())
+        weights += sum(macs for _, macs in other.values())
         params = self.own - sum(self._size(p, s) for p, s in dense.items())
         params += sum(self._size(p, s) for p, s in now.items())
+        params += sum(count for count, _ in other.values())
         heads = self.block.heads
         kept = heads.groups if groups is None else groups
         attended = 2 * kept * heads.per_group * heads.size * self.tokens if self.attends else 0.0

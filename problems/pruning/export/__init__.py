@@ -16,11 +16,14 @@ import torch
 import evo
 from evo.errors import EvoError, ModelError
 
-from .. import layouts
+from .. import layouts, modules
 from . import card, shim
 from .check import reproduce
 from .plan import Plan, make_plan, plan_blocks
 from .weights import file_tensors, smaller_model, sparse_layers, worth_packing
+
+CARRIED = {"evo_layouts": layouts, "evo_modules": modules}
+"""Files that an export with a loader of its own carries, by their names there."""
 
 
 def export(
@@ -132,16 +135,19 @@ def _save(
     for file in part.glob("*.safetensors"):  # written for their owner alone
         file.chmod(mode)
     if not plan.plain:
-        (part / "evo_layouts.py").write_text(Path(layouts.__file__).read_text())
+        for name, module in CARRIED.items():
+            (part / f"{name}.py").write_text(Path(str(module.__file__)).read_text())
         (part / "modeling_evo.py").write_text(loader(plan, pretrained))
 
 
 def loader(plan: Plan, pretrained: Any) -> str:
     """Source of the module that opens an export: :mod:`.shim` and the class of this model."""
     base = type(pretrained.model)
-    source = (
-        Path(shim.__file__).read_text().replace("from ..layouts import", "from .evo_layouts import")
-    )
+    source = Path(shim.__file__).read_text()
+    for name in CARRIED:
+        source = source.replace(
+            f"from ..{name.removeprefix('evo_')} import", f"from .{name} import"
+        )
     own = plan.model_class(pretrained).__name__
     return (
         f"{source}\n\nfrom {base.__module__} import {base.__name__}  # noqa: E402\n\n\n"

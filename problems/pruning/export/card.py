@@ -155,7 +155,7 @@ def _reason(plan: Plan) -> str:
         return "It is an ordinary checkpoint of its architecture; no code comes with it."
     return (
         "Its blocks differ from one another, so the folder brings the code that rebuilds them "
-        "(`modeling_evo.py`, `evo_layouts.py`); without it, loading stops at the first tensor."
+        "(`modeling_evo.py` and the `evo_` files); without it, loading stops at the first tensor."
     )
 
 

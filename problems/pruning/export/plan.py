@@ -12,6 +12,7 @@ import torch
 from evo.errors import ModelError
 
 from ..models import Pretrained
+from ..modules import MODULES
 from ..sites import SiteTable, Variant
 from .shim import WIDTHS, Pruned, own_name
 
@@ -29,6 +30,7 @@ class BlockPlan:
         skip: Submodules that are gone from a block that stays.
         groups: Key/value groups kept, or None for all.
         width: Neurons kept, or None for all.
+        modules: Path → type and sizes of what stands where a linear layer or submodule was.
     """
 
     index: int
@@ -37,11 +39,13 @@ class BlockPlan:
     skip: tuple[str, ...] = ()
     groups: int | None = None
     width: int | None = None
+    modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def shape(self) -> tuple[tuple[str, ...], int | None, int | None]:
+    def shape(self) -> tuple[Any, ...]:
         """What decides the shapes of the block's tensors."""
-        return self.skip, self.groups, self.width
+        other = tuple((path, tuple(said.items())) for path, said in sorted(self.modules.items()))
+        return self.skip, self.groups, self.width, other
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,11 @@ def plan_blocks(
             table.sites[c].name: table.sites[c].variants[int(choices[c])]
             for c in columns.get(block.index, [])
         }
-        told: dict[str, Any] = {"skip": []}
+        told: dict[str, Any] = {"skip": [], "modules": {}}
         for variant in chosen.values():
             shape = dict(variant.shape)
             told["skip"] = [*told["skip"], *shape.pop("skip", [])]
+            told["modules"] = told["modules"] | dict(shape.pop("modules", {}))
             told.update(shape)
         plans.append(_block(pretrained, block.index, chosen, told))
     return _at_least_one(pretrained, plans)
@@ -102,6 +107,13 @@ def _block(
     skip = set(told.pop("skip"))
     width, groups = told.pop("intermediate_size", None), told.pop("num_key_value_heads", None)
     told.pop("num_attention_heads", None)
+    modules = told.pop("modules")
+    unknown = sorted({said["type"] for said in modules.values()} - MODULES.keys())
+    if unknown:
+        raise ModelError(
+            f"block {index} has a module of a type that exports do not know: {unknown[0]}",
+            hint=f"exports know {', '.join(MODULES)}, and the model's own layers",
+        )
     if told or not skip <= {"attention", "feed_forward", "block"}:
         names = ", ".join(sorted(told) or sorted(skip))
         raise ModelError(
@@ -113,7 +125,7 @@ def _block(
     dropped = passes and not getattr(
         pretrained.config, "scale_attn_by_inverse_layer_idx", False
     )  # GPT-2 may compute with a block's position
-    return BlockPlan(index, chosen, dropped, tuple(sorted(both)), groups, width)
+    return BlockPlan(index, chosen, dropped, tuple(sorted(both)), groups, width, modules)
 
 
 def _at_least_one(pretrained: Pretrained, plans: list[BlockPlan]) -> tuple[BlockPlan, ...]:
@@ -143,7 +155,8 @@ def make_plan(
         facts: Said in the config under ``evo_pruning``.
     """
     kept = [b for b in blocks if not b.dropped]
-    if not packed and len({b.shape for b in kept}) == 1 and not kept[0].skip:
+    simple = not kept[0].skip and not kept[0].modules
+    if not packed and len({b.shape for b in kept}) == 1 and simple:
         plan = _plain(pretrained, blocks, kept[0], facts)
         if plan is not None and _fits(plan, pretrained, state):
             return plan
@@ -229,6 +242,8 @@ def _layer_types(types: Sequence[str], kept: Sequence[BlockPlan]) -> list[str]:
 def _layer(config: Mapping[str, Any], block: BlockPlan, pretrained: Pretrained) -> dict[str, Any]:
     """What a block's config says otherwise than the dense one, under the config's own names."""
     said: dict[str, Any] = {"skip": list(block.skip)} if block.skip else {}
+    if block.modules:
+        said["modules"] = {path: dict(module) for path, module in block.modules.items()}
     if block.width is not None and "feed_forward" not in block.skip:
         name = next((n for n in WIDTHS if n in config), None)
         if name is None:

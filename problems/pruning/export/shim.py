@@ -1,8 +1,9 @@
 """Rebuilds the pruned blocks of an exported model when it is opened.
 
-Exported models carry a copy of this file and of :mod:`problems.pruning.layouts`, so that they open
-with torch and transformers alone. The model is built with the dense shapes that its ``config.json``
-states, then cut as ``per_layer_config`` says, then the weights are read into what is left.
+Exported models carry a copy of this file, of :mod:`problems.pruning.layouts` and of
+:mod:`problems.pruning.modules`, so that they open with torch and transformers alone. The model is
+built with the dense shapes that its ``config.json`` states, then cut as ``per_layer_config`` says,
+then the weights are read into what is left.
 
 What was removed keeps a tensor without elements under its old name. Nothing else has such shapes:
 a library that ignores this file stops at the first of them instead of inventing random weights.
@@ -29,6 +30,7 @@ from ..layouts import (
     without_attention,
     without_feed_forward,
 )
+from ..modules import MODULES
 
 WIDTHS = ("intermediate_size", "ffn_dim", "n_inner", "hidden_dim")
 
@@ -164,6 +166,9 @@ def _replacements(
         made |= without_feed_forward(block, layout)
     elif width is not None:
         made |= keep_neurons(block, layout, torch.arange(width))
+    for path, said in layer.get("modules", {}).items():
+        sizes = {key: value for key, value in said.items() if key != "type"}
+        made[path] = MODULES[said["type"]](get(block, path), **sizes)
     return made
 
 

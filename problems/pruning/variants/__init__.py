@@ -1,33 +1,32 @@
 """Kinds of choices, one file each; every kind maps a place and its levels to variants.
 
 A kind is an object with ``levels`` (the default ones), ``scorer`` (or None) and ``variants(place,
-library, levels)``, which returns nothing where it does not apply. One that takes updated weights
-from the library says of which patterns in ``updates(levels)``. Anyone's ``module:attr`` may stand
-where a built-in name may.
+library, levels)``, which returns nothing where it does not apply. One that learns from calibration
+text has ``fit(calibration)``, which gives tensors by name, at once or piece by piece; the library
+keeps them and hands them back with ``library.fitted(kind)``. One that takes updated weights from
+the library says of which patterns in ``updates(levels)``. The built-in ones are rows of the
+registry, and anyone's ``module:attr`` may stand where their names may.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 from evo.errors import ConfigError
-from evo.registry import load
+from evo.registry import listing, load
+from evo.suggest import did_you_mean
 
 from ..importance import SCORERS, base_name
 from ..importance.sparsegpt import Pattern
 from ..library import Library
 from ..sites import Place, Replacements, Site, Variant
-from .heads import HEADS
-from .removal import REMOVAL
 from .sparsity import NofM, kind_of_scorer, n_of_m_kind
-from .updates import SPARSEGPT
-from .width import WIDTH
 
-NAMES = ("removal", "heads", "width", *SCORERS, "sparsegpt", "N:M")
+_NAME = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
 
 
 class Kind(Protocol):
@@ -60,20 +59,72 @@ def parse(text: str) -> Asked:
     left, colon, right = name.partition(":")
     if colon and left.isdigit() and right.isdigit():
         return Asked(n_of_m_kind(int(left), int(right), tail or "wanda"), ())
-    kind = _named(name) if not colon else load("variant", name)
+    kind = _named(name)
     levels = _levels(text, tail) if tail else tuple(kind.levels)
     return Asked(kind, levels)
 
 
-def _named(name: str) -> Any:
-    for kind in (REMOVAL, HEADS, WIDTH, SPARSEGPT):
-        if kind.name == name:
-            return kind
-    if base_name(name) in SCORERS:
-        return kind_of_scorer(name)
-    near = difflib.get_close_matches(name, NAMES, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(NAMES)}, or module:attr"
-    raise ConfigError(f"no kind of variant called {name!r}", hint=hint)
+def names() -> list[str]:
+    """Every built-in name."""
+    return [*(entry.ref for entry in listing("variant")), *SCORERS, "N:M"]
+
+
+def _named(text: str) -> Any:
+    """The kind behind a name, with settings in brackets where it has fields."""
+    if base_name(text) in SCORERS:
+        return kind_of_scorer(text)
+    found = _NAME.fullmatch(text)
+    name, settings = (found[1], found[2]) if found else (text, None)
+    if ":" not in name and name not in {entry.ref for entry in listing("variant")}:
+        known = names()
+        near = did_you_mean(name, known).removeprefix("; ")
+        raise ConfigError(
+            f"no kind of variant called {text!r}",
+            hint=near or f"known: {', '.join(known)}, or module:attr",
+        )
+    kind = load("variant", name)
+    kind = kind() if isinstance(kind, type) else kind
+    return kind if settings is None else _with_settings(kind, name, settings)
+
+
+def _with_settings(kind: Any, name: str, text: str) -> Any:
+    """A kind with some of its fields changed, as in ``subfit(attention_rank=0.25)``."""
+    offered = {f.name: getattr(kind, f.name) for f in fields(kind)} if is_dataclass(kind) else {}
+    offered = {k: v for k, v in offered.items() if k not in ("name", "levels", "scorer")}
+    changed: dict[str, Any] = {}
+    for key, value in _pairs(name, text):
+        if key not in offered:
+            raise ConfigError(
+                f"variant {name!r} has no setting {key!r}{did_you_mean(key, offered)}; "
+                f"its settings: {', '.join(offered) or 'none'}"
+            )
+        changed[key] = _read(name, key, value, offered[key])
+    made: Any = kind
+    return replace(made, name=f"{name}({text})", **changed)
+
+
+def _pairs(name: str, text: str) -> Iterator[tuple[str, str]]:
+    for piece in text.split(","):
+        key, equals, value = piece.partition("=")
+        if not equals:
+            raise ConfigError(f"settings of variant {name!r} are name=value, got {piece!r}")
+        yield key.strip(), value.strip()
+
+
+def _read(name: str, key: str, text: str, default: Any) -> Any:
+    """A value of the type that the setting has by default."""
+    wanted = float if default is None else type(default)
+    if wanted is bool and text in ("true", "false"):
+        return text == "true"
+    try:
+        if wanted is bool:
+            raise ValueError
+        return None if text == "none" and default is None else wanted(text)
+    except ValueError:
+        kind = {float: "a number", int: "a whole number", bool: "true or false"}
+        raise ConfigError(
+            f"{key} of variant {name!r} must be {kind.get(wanted, wanted.__name__)}, got {text!r}"
+        ) from None
 
 
 def _levels(text: str, tail: str) -> tuple[float, ...]:

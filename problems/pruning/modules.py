@@ -1,0 +1,55 @@
+"""Modules that stand in a pruned model where a linear layer or a submodule was.
+
+This file stands alone (torch only): exported models carry a copy of it. An export says of each such
+module its type and sizes; :data:`MODULES` builds the empty one from the dense module in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Factors(nn.Module):
+    """A linear layer as the product of two thin ones: y = U (V x) + b.
+
+    Args:
+        first: V, (svd_rank, d_in).
+        second: U, (d_out, svd_rank).
+        bias: b, (d_out,), or None.
+    """
+
+    def __init__(
+        self, first: torch.Tensor, second: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
+        super().__init__()
+        self.first = nn.Parameter(first, requires_grad=False)
+        self.second = nn.Parameter(second, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Shape (…, d_out) from (…, d_in)."""
+        inner = nn.functional.linear(hidden_states, self.first)
+        return nn.functional.linear(inner, self.second, self.bias)
+
+    @classmethod
+    def empty(cls, dense: Any, svd_rank: int) -> Factors:
+        """Of the shape that a dense linear layer (``nn.Linear`` or ``Conv1D``) asks for."""
+        d_out, d_in = linear_shape(dense)
+        weight = dense.weight
+        first, second = weight.new_empty(svd_rank, d_in), weight.new_empty(d_out, svd_rank)
+        bias = None if dense.bias is None else torch.empty_like(dense.bias)
+        return cls(first, second, bias)
+
+
+def linear_shape(dense: Any) -> tuple[int, int]:
+    """(d_out, d_in) of an ``nn.Linear``, or of a ``Conv1D``, which stores its weight transposed."""
+    rows, columns = dense.weight.shape
+    return (columns, rows) if hasattr(dense, "nf") else (rows, columns)
+
+
+MODULES: dict[str, Callable[..., nn.Module]] = {"factors": Factors.empty}
+"""Type → (the dense module in its place, **sizes) → an empty module of that type."""
