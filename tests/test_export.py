@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import re
@@ -123,14 +124,21 @@ def same_as_pruned(problem: Mixed, row: np.ndarray, model: Any) -> None:
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
 
+def cache_name(model: Any) -> str:
+    """What the installed transformers calls a cache; up to 5.23 past_key_values."""
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
+
+
 def continues(model: Any, ids: torch.Tensor) -> None:
     """Text in two pieces through the cache, against all of it at once."""
     cut = ids.shape[1] // 2
     with torch.inference_mode():
         whole = model(ids, use_cache=False).logits
         first = model(ids[:, :cut], use_cache=True)
-        assert first.past_key_values.get_seq_length() == cut
-        rest = model(ids[:, cut:], past_key_values=first.past_key_values, use_cache=True)
+        name = cache_name(model)
+        assert first[name].get_seq_length() == cut
+        rest = model(ids[:, cut:], use_cache=True, **{name: first[name]})
     torch.testing.assert_close(rest.logits, whole[:, cut:], atol=1e-4, rtol=1e-4)
 
 

@@ -32,6 +32,9 @@ from ..layouts import (
 )
 from ..modules import MODULES
 
+CACHES = ("cache", "past_key_values", "layer_past")
+"""What versions and families of transformers call the cache that an attention is given."""
+
 WIDTHS = ("intermediate_size", "ffn_dim", "n_inner", "hidden_dim")
 
 
@@ -218,7 +221,7 @@ class Clock(NoAttention):
         self, hidden_states: torch.Tensor, *args: object, **kwargs: Any
     ) -> tuple[torch.Tensor, None]:
         """Contributes nothing; one number per position goes to the cache."""
-        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
+        cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
         if cache is not None:
             ticks = hidden_states.new_zeros((hidden_states.shape[0], 1, hidden_states.shape[1], 1))
             cache.update(ticks, ticks, 0)
