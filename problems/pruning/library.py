@@ -8,7 +8,7 @@ sparsity level on the weight is gone.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,37 @@ def build(
     return Library(tensors | more, sparsities, fits.build(calibrated, kinds, cache))
 
 
+def renewed(
+    library: Library,
+    calibration: Calibration,
+    *,
+    order: str,
+    patterns: Sequence[Pattern],
+    kinds: Collection[Any],
+) -> Library:
+    """The library as another model sees the same text, in the blocks of ``calibration`` only.
+
+    Gradients and counts that follow all matrices stay those of the dense model, as published.
+
+    Args:
+        library: The dense model's.
+        calibration: A model whose earlier blocks are pruned; its ``blocks`` are still dense.
+        order: As for :func:`build`.
+        patterns: Updated weights that are wanted again.
+        kinds: Kinds that are fitted again.
+    """
+    seen = replace(calibration.pretrained, blocks=calibration.blocks)
+    tensors = library.tensors | _measure(seen, calibration.batches, order)
+    tensors |= _codes(Library(tensors), calibration.dense.blocks, library.sparsities, seen.blocks)
+    if patterns:
+        tensors |= updates.build(
+            seen, calibration.batches, calibration_id="", patterns=patterns, cache=None
+        )
+    again = fits.build(calibration, kinds, None)
+    fitted = library.fits | {kind: library.fitted(kind) | new for kind, new in again.items()}
+    return Library(tensors, library.sparsities, fitted)
+
+
 @dataclass
 class _Sums:
     """Running sums over calibration tokens for one linear layer."""
@@ -203,9 +234,14 @@ def _plus(total: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
 
 
 def _codes(
-    library: Library, blocks: Sequence[Block], sparsities: dict[str, list[float]]
+    library: Library,
+    blocks: Sequence[Block],
+    sparsities: dict[str, list[float]],
+    wanted: Sequence[Block] | None = None,
 ) -> dict[str, torch.Tensor]:
+    """Codes of the layers of the wanted blocks, of all when None."""
     layers = layers_of(blocks)
+    chosen = {block.index for block in (blocks if wanted is None else wanted)}
     found = {}
     for scorer, levels in sparsities.items():
         rule, counts = find(scorer).rule, []
@@ -213,6 +249,8 @@ def _codes(
             weights = [matrix(get(block.module, path)).detach() for block, path in layers]
             counts = pooled_counts(weights, levels)
         for i, (block, path) in enumerate(layers):
+            if block.index not in chosen:
+                continue
             scores = library.scores(scorer, block, path)
             own = [count[i] for count in counts]
             code = gone_by_count(scores, own) if own else gone_from(scores, rule, levels)

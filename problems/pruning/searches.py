@@ -122,12 +122,33 @@ class Mixed:
 
     def again(self, variants: Sequence[str], sites: str = "submodule") -> Mixed:
         """The same model, text and settings with other choices."""
+        other = self._with(self.table)
+        other._asked = _asked(variants)
+        other.table = other._sites(sites)
+        return other
+
+    def polished(self, genomes: Genomes) -> tuple[Mixed, Genomes]:
+        """A problem in which one candidate (n = 1) is made again on its own pruned prefix.
+
+        Returns:
+            The problem, whose sites offer dense and what was made; and the candidate in it.
+        """
+        from .polish import polished
+
+        table, taken = polished(
+            self.pretrained, self.table, genomes["choices"][0], self.library, self._asked,
+            batches=self.data.batches("calibration"),
+            fingerprint=self.data.fingerprints["calibration"], order=self._order,
+        )  # fmt: skip
+        return self._with(table), Genomes({"choices": taken[None]})
+
+    def _with(self, table: SiteTable) -> Mixed:
+        """A copy with other sites that shares everything else."""
         other = copy.copy(self)
         for name in ("space", "objectives", "_sweep", "_references"):
             other.__dict__.pop(name, None)
-        other._asked, other._latency = _asked(variants), {}
+        other.table, other._latency = table, {}
         other._latency_settings = dict(self._latency_settings)
-        other.table = other._sites(sites)
         return other
 
     # -- what is searched --------------------------------------------------------------------------
