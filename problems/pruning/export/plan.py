@@ -162,6 +162,8 @@ def make_plan(
             return plan
     config = _config(pretrained, kept, _architecture(pretrained, plain=False), {})
     facts = dict(facts) | ({"packed": dict(packed)} if packed else {})
+    other = {str(i): {p: dict(m) for p, m in b.modules.items()} for i, b in enumerate(kept)}
+    facts |= {"modules": {i: m for i, m in other.items() if m}} if any(other.values()) else {}
     layers = {i: _layer(config, b, pretrained) for i, b in enumerate(kept)}
     layers = {i: layer for i, layer in layers.items() if layer}
     said = {**config, "evo_pruning": facts, "auto_map": _auto_map(pretrained)}
@@ -242,8 +244,6 @@ def _layer_types(types: Sequence[str], kept: Sequence[BlockPlan]) -> list[str]:
 def _layer(config: Mapping[str, Any], block: BlockPlan, pretrained: Pretrained) -> dict[str, Any]:
     """What a block's config says otherwise than the dense one, under the config's own names."""
     said: dict[str, Any] = {"skip": list(block.skip)} if block.skip else {}
-    if block.modules:
-        said["modules"] = {path: dict(module) for path, module in block.modules.items()}
     if block.width is not None and "feed_forward" not in block.skip:
         name = next((n for n in WIDTHS if n in config), None)
         if name is None:

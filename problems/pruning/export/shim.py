@@ -49,9 +49,10 @@ class Pruned:
         base: Any = super()
         with _dense(config) as layers:
             base.__init__(config, *args, **kwargs)
+            for index, made in facts(config).get("modules", {}).items():
+                layers.setdefault(int(index), {})["modules"] = made
             cut_blocks(get(model, self.blocks_path), layers, config)
-        packed = getattr(config, "evo_pruning", {}).get("packed", {})
-        for path, count in packed.items():
+        for path, count in facts(config).get("packed", {}).items():
             _put(model, path, Packed(get(model, path), count))
         model.requires_grad_(True)
 
@@ -104,6 +105,11 @@ class Packed(nn.Module):
         return layer
 
 
+def facts(config: Any) -> dict[str, Any]:
+    """What an export says of itself beside the shapes that the library's own config can state."""
+    return dict(getattr(config, "evo_pruning", None) or {})
+
+
 def pack_bits(kept: torch.Tensor) -> torch.Tensor:
     """A boolean tensor as bytes, eight per byte, lowest bit first; (ceil(elements / 8),)."""
     flat = kept.reshape(-1).to(torch.uint8)
@@ -134,8 +140,8 @@ def cut_blocks(blocks: Any, layers: Mapping[int, Mapping[str, Any]], config: Any
 
     Args:
         blocks: List of blocks.
-        layers: What differs, by position of the block: ``skip``, and width and head counts under
-            the config's own names.
+        layers: What differs, by position of the block: ``skip``, width and head counts under the
+            config's own names, and ``modules``, path → type and sizes.
         config: The dense config.
     """
     attentions = []
@@ -235,7 +241,7 @@ def _dense(config: Any) -> Iterator[dict[int, dict[str, Any]]]:
     if said:
         config.per_layer_config = None
     try:
-        yield {int(index): layer for index, layer in (said or {}).items()}
+        yield {int(index): dict(layer) for index, layer in (said or {}).items()}
     finally:
         if said:
             config.per_layer_config = said
