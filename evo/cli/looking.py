@@ -163,6 +163,7 @@ def _facts(found: Found, config: RunConfig) -> dict[str, Any]:
 def _variant_facts(found: Found) -> dict[str, Any]:
     """What a kind of variant says of itself; its name and levels are no settings."""
     kind: Any = build("variant", Ref(found.ref))
+    levels = list(kind.levels)
     own = [f.name for f in fields(kind)] if is_dataclass(kind) else []
     docs = argument_docs(kind)
     settings = [
@@ -175,7 +176,7 @@ def _variant_facts(found: Found) -> dict[str, Any]:
         for name in own
         if name not in ("name", "levels", "scorer")
     ]
-    return {"about": first_sentence(kind), "settings": settings, "levels": list(kind.levels)}
+    return {"about": first_sentence(kind), "settings": settings, "levels": levels}
 
 
 def _problem_facts(config: RunConfig) -> dict[str, Any]:

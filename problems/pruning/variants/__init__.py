@@ -67,7 +67,7 @@ def parse(text: str) -> Asked:
 def names() -> list[str]:
     """Every built-in name."""
     rows = [entry.ref for entry in listing("variant") if ":" not in entry.ref]
-    return [*dict.fromkeys([*rows, *SCORERS]), "N:M"]
+    return [*(row for row in rows if row not in SCORERS), *SCORERS, "N:M"]
 
 
 def _named(text: str) -> Any:
