@@ -27,6 +27,7 @@ _EXPECTED = {
     "objective": "decorate the function with @evo.objective(name, goal=...), or annotate one "
     "that makes one with -> evo.Objective",
     "operator": "name a frozen dataclass whose call takes arrays, bounds and a generator",
+    "method": "name a frozen dataclass that is called with a problem, a sparsity and a generator",
 }
 
 
@@ -163,7 +164,7 @@ def call(what: str, target: Any, settings: Mapping[str, Any]) -> Any:
 def _meant_as(kind: str, target: Any) -> bool:
     if kind == "problem":
         return hasattr(target, "batch")
-    if kind == "operator":
+    if kind in ("operator", "method"):
         return is_dataclass(target)
     if kind == "objective":
         returns = getattr(target, "__annotations__", {}).get("return")

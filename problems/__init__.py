@@ -1,5 +1,8 @@
 """What can be searched; imports nothing."""
 
+_SCORED = "problems.pruning.variants.sparsity:kind_of_scorer"
+_SCORERS = ("gblm", "magnitude", "magnitude-row", "multiflow", "ria", "ria-row", "wanda")
+
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
         "prune/mixed": "problems.pruning.searches:Mixed",
@@ -29,6 +32,11 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "removal": "problems.pruning.variants.removal:REMOVAL",
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
         "width": "problems.pruning.variants.width:WIDTH",
+        **{scorer: (_SCORED, {"name": scorer}) for scorer in _SCORERS},
+        "2:4": (
+            "problems.pruning.variants.sparsity:n_of_m_kind",
+            {"n": 2, "m": 4, "scorer": "wanda"},
+        ),
     },
     "method": {},
 }

@@ -17,7 +17,7 @@ from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 from .. import __version__
 from ..errors import EvoError
 from ..suggest import did_you_mean
-from . import building, checking, comparing, looking, reading, searching
+from . import building, checking, comparing, looking, pruning, reading, searching
 from .output import Crashed, Interrupted, tell_error
 
 COMMANDS = {
@@ -34,6 +34,10 @@ COMMANDS = {
     building.export: (
         "export runs/x knee --to small",
         'export runs/x best:drift --where "params < 12e6" --to small',
+    ),
+    pruning.prune: (
+        "prune default --method 2ssp --sparsity 0.25 --to small",
+        "prune my-llama --method 2ssp --sparsity 0.25 --set method.alpha=2 --json",
     ),
     checking.check: ("check my_problem:MyProblem", "check level-step --kind operator"),
     checking.doctor: ("doctor", "doctor --json"),

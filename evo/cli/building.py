@@ -29,8 +29,7 @@ def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Fl
     """
     view = read_run(run_folder(run))
     row = pick(view, candidate, where)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise StoreError(f"{str(to)!r} exists already and is not an empty folder", "name another")
+    refuse_taken(to)
     problem: Any = build_problem(RunConfig.from_mapping(view.meta["config"]))
     if not callable(getattr(problem, "export", None)):
         raise ConfigError(f"problem {_problem_name(view)!r} builds nothing, so it cannot export")
@@ -49,6 +48,16 @@ def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Fl
         say_json({"run": str(view.folder), "id": chosen, "to": str(to), "built": dict(built)})
     else:
         say([str(to), *(f"  {key}: {_short(value)}" for key, value in dict(built).items())])
+
+
+def refuse_taken(to: Path) -> None:
+    """Raise unless something may be built in the folder; nothing is built before.
+
+    Raises:
+        StoreError: It is a file, or not empty.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise StoreError(f"{str(to)!r} exists already and is not an empty folder", "name another")
 
 
 def _warn_changed(view: RunView, problem: Any) -> None:

@@ -85,6 +85,11 @@ def _check(found: Found, problem: str | None, settings: tuple[str, ...], **how: 
     from ..evaluate.judges import find_objective
     from .searching import with_settings
 
+    if found.kind in ("variant", "method"):
+        raise ConfigError(
+            f"{found.ref!r} is a {found.kind}, of which evo check knows no promises",
+            hint="it tries problems, objectives, operators and algorithms",
+        )
     if found.kind == "operator":
         operator = (
             build("operator", Ref(found.ref)) if isinstance(found.object, type) else found.object

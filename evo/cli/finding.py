@@ -62,7 +62,7 @@ def find(ref: str, kind: str | None = None) -> Found:
 
 
 def kind_of(thing: Any, ref: str) -> str:
-    """Problem, objective, operator or algorithm, told by what the thing has.
+    """Problem, objective, operator, algorithm, variant or method, told by what the thing has.
 
     Raises:
         ConfigError: It could be anything.
@@ -73,6 +73,8 @@ def kind_of(thing: Any, ref: str) -> str:
         return "problem"
     if hasattr(thing, "ask") and hasattr(thing, "tell"):
         return "algorithm"
+    if hasattr(thing, "variants") and hasattr(thing, "levels"):
+        return "variant"
     # A class is asked how its instances are called, an instance how it is itself.
     call = getattr(thing, "__call__", None) if inspect.isclass(thing) else thing  # noqa: B004
     names = list(inspect.signature(call).parameters) if callable(call) else []
@@ -80,6 +82,8 @@ def kind_of(thing: Any, ref: str) -> str:
         return "operator"
     if "n_objectives" in names:
         return "algorithm"
+    if names[-3:] == ["problem", "sparsity", "rng"]:
+        return "method"
     raise ConfigError(
         f"cannot tell what {ref!r} is", hint="say so, for example with --kind problem"
     )

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from ..algorithms import Settings
-from ..config import RunConfig
+from ..config import Ref, RunConfig
 from ..errors import ConfigError, EvoError, StoreError
 from ..folders import runs_home
 from ..live import aligned, arrow, duration, number
-from ..registry import listing
+from ..registry import build, listing
 from ..schema import FILE
 from ..suggest import did_you_mean
 from ..view import RunView, read_run
-from .describing import first_sentence, offered, settings_of
+from .describing import argument_docs, first_sentence, offered, settings_of
 from .finding import Found, find
 from .output import Flag, Words, run_folder, say, say_json, tell
 
@@ -26,12 +27,12 @@ Row = dict[str, Any]
 
 
 def list_(kind: str | None = None, /, *, json: Flag = False) -> None:
-    """List problems, objectives, operators, algorithms or runs; all of them without a kind.
+    """List problems, objectives, operators, algorithms, methods, variants or runs, or all of them.
 
     Objectives that belong to one problem are shown by evo show PROBLEM.
 
     Args:
-        kind: problems, objectives, operators, algorithms or runs.
+        kind: problems, objectives, operators, algorithms, methods, variants or runs.
         json: Write JSON.
     """
     if kind is not None and _plural(kind) not in LISTINGS:
@@ -56,7 +57,7 @@ def show(
     set_: Annotated[Words, Parameter(name="--set")] = (),
     json: Flag = False,
 ) -> None:
-    """Show what a problem, objective, operator or algorithm is, or what a run was.
+    """Show what a problem, objective, operator, algorithm, method or variant is, or a run was.
 
     Args:
         ref: An id, module:attr, or the folder of a run.
@@ -97,6 +98,8 @@ LISTINGS: dict[str, Callable[[], list[Row]]] = {
     "objectives": _entries("objective"),
     "operators": _entries("operator"),
     "algorithms": _entries("algorithm"),
+    "methods": _entries("method"),
+    "variants": _entries("variant"),
     "runs": _runs,
 }
 """Kind → what gives its rows; a new kind is a new line."""
@@ -150,9 +153,30 @@ def _facts(found: Found, config: RunConfig) -> dict[str, Any]:
     if found.kind == "algorithm":
         every = settings_of(Settings, {})
         facts["settings"] = [s for s in every if s["name"] not in ("seed", "generations", "extra")]
+    if found.kind == "variant":
+        facts |= _variant_facts(found)
     if found.kind == "operator":
         facts["genes"] = sorted(getattr(found.object, "kinds", ()))
     return facts
+
+
+def _variant_facts(found: Found) -> dict[str, Any]:
+    """What a kind of variant says of itself; its name and levels are no settings."""
+    kind: Any = build("variant", Ref(found.ref))
+    levels = list(kind.levels)
+    own = [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    docs = argument_docs(kind)
+    settings = [
+        {
+            "name": name,
+            "required": False,
+            "default": getattr(kind, name),
+            "doc": docs.get(name, ""),
+        }
+        for name in own
+        if name not in ("name", "levels", "scorer")
+    ]
+    return {"about": first_sentence(kind), "settings": settings, "levels": levels}
 
 
 def _problem_facts(config: RunConfig) -> dict[str, Any]:
@@ -201,6 +225,8 @@ def _thing_lines(facts: dict[str, Any]) -> list[str]:
     lines += [f"  {facts['about']}"] if facts["about"] else []
     if facts.get("genes"):
         lines += [f"  for {', '.join(facts['genes'])} genes"]
+    if facts.get("levels"):
+        lines += [f"  levels {', '.join(map(number, facts['levels']))}"]
     lines += _block("settings", [_setting(s) for s in facts["settings"]], left=3)
     if "not_built" in facts:
         return [*lines, "", f"cannot be built here: {facts['not_built']}"]

@@ -34,12 +34,14 @@ class Cost:
         weight_bytes: Bytes of the weights when stored compactly (values and a bitmap under
             sparsity).
         kv_bytes: Bytes of keys and values kept per token of context.
+        weights: Weights of the linear layers that remain and are not zero, biases left out.
     """
 
     params: int
     macs: float
     weight_bytes: int
     kv_bytes: int
+    weights: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +142,8 @@ class Place:
         bitmap = (weights + 7) // 8 if zeros else 0
         stored = min(params, params - zeros + bitmap / self.itemsize) if zeros else params
         kv = 2 * kept * heads.size * self.itemsize if self.attends and self.caches else 0
-        return Cost(params - zeros, weights - zeros + attended, int(stored * self.itemsize), kv)
+        left = weights - zeros
+        return Cost(params - zeros, left + attended, int(stored * self.itemsize), kv, left)
 
     def _size(self, path: str, shape: tuple[int, int]) -> int:
         out, into = shape

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from operators import RNG
 
+from ..layouts import get
+from ..listening import layers_of
 from ..searches import Mixed
+from ..sites import shape_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,13 @@ class Outcome:
     problem: Mixed
     choices: NDArray[np.int16]
     tokens: int = 0
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights of the blocks' linear layers that is gone, in [0, 1]."""
+        chosen = zip(self.problem.table.sites, self.choices.tolist(), strict=True)
+        gone = sum(s.variants[0].cost.weights - s.variants[v].cost.weights for s, v in chosen)
+        return gone / weight_count(self.problem)
 
 
 class Method(Protocol):
@@ -50,3 +60,10 @@ class Method(Protocol):
             ConfigError: The target cannot be reached.
         """
         ...
+
+
+def weight_count(problem: Mixed) -> int:
+    """Weights of all linear layers of the blocks of the dense model, biases left out."""
+    layers = layers_of(problem.pretrained.blocks)
+    shapes = [shape_of(get(block.module, path)) for block, path in layers]
+    return sum(out * into for out, into in shapes)

@@ -66,7 +66,8 @@ def parse(text: str) -> Asked:
 
 def names() -> list[str]:
     """Every built-in name."""
-    return [*(entry.ref for entry in listing("variant")), *SCORERS, "N:M"]
+    rows = [entry.ref for entry in listing("variant") if ":" not in entry.ref]
+    return [*(row for row in rows if row not in SCORERS), *SCORERS, "N:M"]
 
 
 def _named(text: str) -> Any:
