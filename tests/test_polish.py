@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,8 @@ from families import checkpoint
 from torch import nn
 
 from evo import Context, Genomes
+from evo.cli import main
+from evo.cli.polishing import polish
 from problems.pruning.cost import pruned_model
 from problems.pruning.layouts import get, matrix, twin
 from problems.pruning.searches import Mixed
@@ -142,3 +147,67 @@ def test_a_polished_candidate_is_exported(llama: Any, tmp_path: Any) -> None:
     with torch.no_grad():
         wanted = pruned_model(again.pretrained, again.table, taken["choices"][0])(input_ids=ids)
         assert torch.allclose(opened(input_ids=ids).logits, wanted.logits, atol=1e-5)
+
+
+def test_export_polishes_where_that_is_better(
+    llama: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        "model": str(llama), "length": 32, "cache": "off", "variants": ["wanda@0.5"],
+        "sizes": SIZES,
+    }  # fmt: skip
+    words = [w for k, v in asked.items() for w in ("--set", f"problem.{k}={toml(v)}")]
+    run, made = str(tmp_path / "run"), str(tmp_path / "made")
+    small = ["--population", "4", "--generations", "1", "--no-baseline", "--out", run]
+    assert main(["run", "prune/mixed", *words, *small]) == 0
+    capsys.readouterr()
+
+    code = main(["export", run, "best:params", "--to", made, "--polish", "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    found, gain = told["built"]["values"]["kl"]["found"], told["polish"]
+    assert gain["kept"] is (gain["search"]["after"] < gain["search"]["before"])
+    assert found == pytest.approx(min(gain["search"].values()), abs=2e-5)
+    problem = problem_of(llama, ["wanda@0.5"])
+    genomes = chosen(problem, "wanda-0.5")
+    assert gain["search"]["before"] == pytest.approx(values(problem, genomes)[0, 0], abs=2e-5)
+    again = values(*problem.polished(genomes))[0, 0]
+    assert gain["search"]["after"] == pytest.approx(again, abs=2e-5)
+
+
+def toml(value: Any) -> str:
+    """As it is written behind --set."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {v}" for k, v in value.items()) + "}"
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize(("after", "goal", "kept"), [
+    (1.0, "min", True), (3.0, "min", False), (2.0, "min", False), (3.0, "max", True),
+])  # fmt: skip
+def test_the_better_one_is_kept(after: float, goal: str, kept: bool) -> None:
+    def problem(value: float) -> Any:
+        return SimpleNamespace(
+            default_objectives=("quality",), objectives=[Judge("quality", goal, value)],
+            pretrained=SimpleNamespace(device="cpu"), batch=lambda genomes, context: None,
+        )  # fmt: skip
+
+    before, later = problem(2.0), problem(after)
+    before.polished = lambda genomes: (later, "made again")
+
+    taken, genome, facts = polish(before, "as it was")  # type: ignore[arg-type]
+
+    assert (taken is later, genome == "made again", facts["kept"]) == (kept, kept, kept)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An objective that gives one value to all."""
+
+    name: str
+    goal: str
+    value: float
+
+    def __call__(self, batch: Any) -> Any:
+        return np.array([self.value])

@@ -13,11 +13,21 @@ from ..live import number, valued
 from ..provenance import changes, fingerprints
 from ..registry import build_problem
 from ..view import RunView, read_run
+from . import polishing
 from .choosing import pick
 from .output import Flag, Words, run_folder, say, say_json, tell
 
 
-def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Flag = False) -> None:
+def export(
+    run: str,
+    candidate: str,
+    /,
+    *,
+    to: Path,
+    where: Words = (),
+    polish: Flag = False,
+    json: Flag = False,
+) -> None:
     """Build one candidate of a run on disk: a saved model, a seed list, a rule.
 
     Args:
@@ -25,6 +35,7 @@ def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Fl
         candidate: An id from evo front, knee (best usable compromise), or best:OBJECTIVE.
         to: Folder to write; it must not exist or be empty.
         where: Choose only among candidates within a limit such as "params < 12e6"; may be repeated.
+        polish: Make the chosen variants again on the pruned prefix, and keep that if it is better.
         json: Write what was built as JSON.
     """
     view = read_run(run_folder(run))
@@ -43,9 +54,15 @@ def export(run: str, candidate: str, /, *, to: Path, where: Words = (), json: Fl
         f"{c.name} {valued(values[c.name], c.name, c.unit)}" for c in view.columns if c.searched
     )
     tell(f"candidate {chosen}: {told}")
-    built = problem.export(view.candidates.genomes.take([row]), to, expected=expected)
+    genomes, polished = view.candidates.genomes.take([row]), None
+    if polish:
+        problem, genomes, polished = polishing.polish(problem, genomes)
+        if polished["kept"]:
+            expected = {polished["objective"]: polished["search"]["after"]}
+    built = problem.export(genomes, to, expected=expected)
     if json:
-        say_json({"run": str(view.folder), "id": chosen, "to": str(to), "built": dict(built)})
+        facts = {"run": str(view.folder), "id": chosen, "to": str(to), "built": dict(built)}
+        say_json(facts if polished is None else facts | {"polish": polished})
     else:
         say([str(to), *(f"  {key}: {_short(value)}" for key, value in dict(built).items())])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from ..live import aligned, arrow, duration, number, valued
 from ..problem import Context
 from ..registry import build, build_problem, load
 from ..streams import stream
+from . import polishing
 from .building import refuse_taken
 from .output import Flag, Words, say, say_json, tell
 from .searching import with_settings
@@ -42,6 +43,7 @@ def prune(
     set_: Annotated[Words, Parameter(name="--set")] = (),
     seed: int = 0,
     device: str = "auto",
+    polish: Flag = False,
     json: Flag = False,
 ) -> None:
     """Prune a model with one method, judge the outcome, and write it as a model that loads.
@@ -54,6 +56,7 @@ def prune(
         set_: Setting as problem.NAME=VALUE or method.NAME=VALUE; may be repeated.
         seed: Root of every random stream.
         device: Where to judge: auto, cpu, cuda:0.
+        polish: Make what was chosen again on the pruned prefix, and keep that if it is better.
         json: Write what was found and built as JSON.
     """
     if not 0.0 < sparsity < 1.0:
@@ -71,6 +74,8 @@ def prune(
     facts = {"model": problem.pretrained.name, "method": method, "settings": own, "seed": seed}
     facts |= _pruned(problem, chosen, facts, sparsity)
     outcome = facts.pop("outcome")
+    if polish:
+        outcome, facts["polish"] = _polished(outcome, seed)
     facts |= _judged(outcome, seed)
     facts |= {"to": None if to is None else str(to), "built": _built(outcome, facts, to)}
     say_json(facts) if json else say(_lines(facts, outcome.problem))
@@ -156,6 +161,12 @@ def _pruned(problem: Any, method: Any, facts: Mapping[str, Any], sparsity: float
     return {
         "outcome": outcome, "sparsity": realised, "tokens": int(outcome.tokens), "seconds": seconds
     }  # fmt: skip
+
+
+def _polished(outcome: Any, seed: int) -> tuple[Any, dict[str, Any]]:
+    genome = Genomes({"choices": np.asarray(outcome.choices)[None]})
+    problem, genome, facts = polishing.polish(outcome.problem, genome, seed)
+    return replace(outcome, problem=problem, choices=genome["choices"][0]), facts
 
 
 def _judged(outcome: Any, seed: int) -> dict[str, Any]:
