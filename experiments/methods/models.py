@@ -1,0 +1,133 @@
+"""The real models of the study, their text, and a task on which each scores above chance."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from problems.pruning.quality import pooled, spearman
+from problems.pruning.searches import Mixed
+
+PAIRS = 10  # minimal pairs taken of each of BLiMP's 67 paradigms
+ENGLISH = "en"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A model with its text.
+
+    Args:
+        name: What the tables call it.
+        settings: Of the pruning problem; paths are relative to the data folder.
+        task: (model, tokenizer, data folder) → per cent; None where it would be at chance.
+        task_name: What the task is called.
+        quality: Objective that tells how far a model is from the dense one.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    quality: str
+    task: Callable[[Any, Any, Path], float] | None = None
+    task_name: str = ""
+
+    def problem(self, data: Path, variants: Sequence[str] = ("removal",), seed: int = 0) -> Mixed:
+        """The pruning problem on this model."""
+        paths = ("model", "calibration", "search", "validation")
+        own = {k: str(data / v) if k in paths else v for k, v in self.settings.items()}
+        return Mixed(variants=variants, seed=seed, **own)
+
+
+def data_folder() -> Path:
+    """The folder that ``EVO_DATA`` names."""
+    data = os.environ.get("EVO_DATA")
+    if not data:
+        sys.exit("set EVO_DATA to a folder with models, text, tasks and sts")
+    return Path(data)
+
+
+def blimp(model: Any, tokenizer: Any, data: Path) -> float:
+    """Share of minimal pairs whose acceptable sentence is likelier, per cent (chance 50)."""
+    right = total = 0
+    with zipfile.ZipFile(data / "tasks/BLiMP.zip") as archive:
+        names = [n for n in archive.namelist() if n.endswith(".jsonl") and "/._" not in n]
+        for name in sorted(names):
+            lines = archive.read(name).decode().splitlines()
+            for line in random.Random(0).sample(lines, PAIRS):
+                pair = json.loads(line)
+                good, bad = (
+                    _log_likelihood(model, tokenizer, pair[side])
+                    for side in ("sentence_good", "sentence_bad")
+                )
+                right += good > bad
+                total += 1
+    return 100 * right / total
+
+
+def _log_likelihood(model: Any, tokenizer: Any, text: str) -> float:
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        logits = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+    return float(logits.gather(1, ids[0, 1:, None]).sum())
+
+
+def stsb(model: Any, tokenizer: Any, data: Path) -> float:
+    """Spearman × 100 of cosine and score on the test pairs of STS-B."""
+    with (data / f"sts/stsb-{ENGLISH}-test.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    sides = [_embedded(model, tokenizer, [row[k] for row in rows]) for k in (0, 1)]
+    cosines = (sides[0] * sides[1]).sum(1).numpy()[None]
+    return float(spearman(cosines, np.array([float(row[2]) for row in rows]))[0])
+
+
+def _embedded(model: Any, tokenizer: Any, sentences: list[str]) -> torch.Tensor:
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+    found = torch.zeros(len(sentences), model.config.hidden_size, dtype=torch.float64)
+    for start in range(0, len(order), 64):
+        chosen = order[start : start + 64]
+        read = tokenizer(
+            [sentences[i] for i in chosen], return_tensors="pt", padding=True, truncation=True,
+            max_length=128,
+        )  # fmt: skip
+        with torch.inference_mode():
+            hidden = model(**read).last_hidden_state
+        found[chosen] = pooled(hidden, read["attention_mask"], "mean")
+    return found
+
+
+STUDIES = {
+    "stories260K": Study(
+        "stories260K",
+        {
+            "model": "models/stories260K/hf", "calibration": "text/tinystories/train.txt",
+            "search": "text/tinystories/valid.txt", "validation": "text/tinystories/valid.txt",
+            "separator": "<|endoftext|>",
+            "sizes": {"calibration": 32, "search": 16, "validation": 64},
+        },
+        "kl",
+    ),
+    "books2m": Study(
+        "books2m",
+        {
+            "model": "models/books2m", "calibration": "text/books/train.txt.xz",
+            "search": "text/books/valid.txt", "validation": "text/books/test.txt",
+            "sizes": {"calibration": 32, "search": 16, "validation": 64},
+        },
+        "kl", blimp, "BLiMP",
+    ),
+    "MiniLM": Study(
+        "MiniLM", {"sizes": {"calibration": 128, "search": 64, "validation": 256}},
+        "drift", stsb, "STS-B test",
+    ),
+}  # fmt: skip
+"""By name."""
