@@ -38,6 +38,15 @@ CATALOGUE: dict[str, dict[str, object]] = {
             {"n": 2, "m": 4, "scorer": "wanda"},
         ),
     },
-    "method": {},
+    "method": {
+        "2ssp": "problems.pruning.methods.two_stage:TwoStage",
+        "blockpruner": "problems.pruning.methods.blockpruner:BlockPruner",
+        "depth": "problems.pruning.methods.depth:AttentionsAlone",
+        "shortened-llama": "problems.pruning.methods.shortened_llama:ShortenedLlama",
+        "shortgpt": "problems.pruning.methods.shortgpt:ShortGPT",
+        "sleb": "problems.pruning.methods.sleb:SLEB",
+        "uidl": "problems.pruning.methods.uidl:AngularWindow",
+        "width": "problems.pruning.methods.width:WidthAlone",
+    },
 }
 """Kind → id → ``module:attr``, or a pair of that and fixed settings."""

@@ -93,9 +93,7 @@ class Mixed:
         cache: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self._asked = _asked(variants)
-        if order not in ("output", "activation"):
-            raise ConfigError(f"order must be 'output' or 'activation', got {order!r}")
+        self._asked, self._order = _asked(variants), _known_order(order)
         self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.kind = self.pretrained.kind
         self.data = Data.load(
@@ -107,7 +105,7 @@ class Mixed:
             pairs=pairs, validation_pairs=validation_pairs, pooling=pooling,
             tokens_at_once=tokens_at_once,
         )  # fmt: skip
-        self._order, self._traversal = order, traversal
+        self._traversal = traversal
         self._states_memory = int(states_memory * 1e9)
         self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
         self.table = self._sites(sites)
@@ -120,10 +118,19 @@ class Mixed:
             else ("kl", "params", "kv_bytes")
         )
 
-    def again(self, variants: Sequence[str], sites: str = "submodule") -> Mixed:
-        """The same model, text and settings with other choices."""
+    def again(
+        self, variants: Sequence[str], sites: str = "submodule", *, order: str | None = None
+    ) -> Mixed:
+        """The same model, text and settings with other choices.
+
+        Args:
+            variants: Kinds of choices.
+            sites: Where they are made.
+            order: Another ranking of neurons and heads than this problem's.
+        """
         other = self._with(self.table)
         other._asked = _asked(variants)
+        other._order = self._order if order is None else _known_order(order)
         other.table = other._sites(sites)
         return other
 
@@ -461,6 +468,12 @@ def _asked(names: Sequence[str]) -> list[variants.Asked]:
     if not names:
         raise ConfigError("variants is empty", hint="name at least one kind, for example removal")
     return [variants.parse(name) for name in names]
+
+
+def _known_order(order: str) -> str:
+    if order not in ("output", "activation"):
+        raise ConfigError(f"order must be 'output' or 'activation', got {order!r}")
+    return order
 
 
 def _cache() -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evo.errors import ConfigError
+
 from ..layouts import get, keep_neurons
 from ..library import Library
 from ..sites import Place, Replacements, Variant, shape_of
@@ -12,11 +14,25 @@ from ..sites import Place, Replacements, Variant, shape_of
 
 @dataclass(frozen=True)
 class Width:
-    """Levels are shares of neurons kept, rounded to multiples of 8 where there are that many."""
+    """Levels are shares of neurons kept, rounded to multiples where there are 64 neurons or more.
+
+    Args:
+        name: Id.
+        levels: Shares kept.
+        scorer: None; neurons are ranked by the library.
+        multiple: What widths are multiples of; 8 suits most hardware, 1 rounds to single neurons.
+    """
 
     name: str = "width"
     levels: tuple[float, ...] = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
     scorer: str | None = None
+    multiple: int = 8
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1:
+            raise ConfigError(
+                f"multiple of variant 'width' must be at least 1, got {self.multiple}"
+            )
 
     def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
         """One variant per distinct width at feed-forwards; nothing elsewhere."""
@@ -25,15 +41,15 @@ class Width:
         _, full = shape_of(get(place.block.module, place.block.layout.down))
         found = {}
         for level in levels:
-            width = rounded(full * level, full)
+            width = rounded(full * level, full, self.multiple)
             if 0 < width < full:
                 found.setdefault(width, _variant(place, library, level, width))
         return list(found.values())
 
 
-def rounded(width: float, full: int) -> int:
-    """Nearest multiple of 8 (of 1 below 64 neurons), at least one step."""
-    step = 8 if full >= 64 else 1
+def rounded(width: float, full: int, multiple: int = 8) -> int:
+    """Nearest multiple (of 1 below 64 neurons), at least one step."""
+    step = multiple if full >= 64 else 1
     return max(step, step * int(width / step + 0.5))
 
 
