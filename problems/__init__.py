@@ -30,6 +30,25 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
         "width": "problems.pruning.variants.width:WIDTH",
     },
-    "method": {},
+    "method": {
+        "2:4": ("problems.pruning.methods.n_of_m:NofM", {"pattern": "2:4"}),
+        "4:8": ("problems.pruning.methods.n_of_m:NofM", {"pattern": "4:8"}),
+        "alphapruning": (
+            "problems.pruning.methods.allocated:Allocated",
+            {"allocator": "alphapruning"},
+        ),
+        "ecoflap": ("problems.pruning.methods.allocated:Allocated", {"allocator": "ecoflap"}),
+        "erk": ("problems.pruning.methods.allocated:Allocated", {"allocator": "erk"}),
+        "gblm": ("problems.pruning.methods.plain:Plain", {"scorer": "gblm"}),
+        "magnitude": ("problems.pruning.methods.plain:Plain", {"scorer": "magnitude"}),
+        "multiflow": ("problems.pruning.methods.plain:Plain", {"scorer": "multiflow"}),
+        "neuroal": ("problems.pruning.methods.allocated:Allocated", {"allocator": "neuroal"}),
+        "nm": "problems.pruning.methods.n_of_m:NofM",
+        "owl": ("problems.pruning.methods.allocated:Allocated", {"allocator": "owl"}),
+        "ria": ("problems.pruning.methods.plain:Plain", {"scorer": "ria"}),
+        "sparsegpt": ("problems.pruning.methods.plain:Plain", {"scorer": "sparsegpt"}),
+        "uniform": ("problems.pruning.methods.allocated:Allocated", {"allocator": "uniform"}),
+        "wanda": ("problems.pruning.methods.plain:Plain", {"scorer": "wanda"}),
+    },
 }
 """Kind → id → ``module:attr``, or a pair of that and fixed settings."""
