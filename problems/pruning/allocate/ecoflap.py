@@ -141,5 +141,6 @@ def _judged(
     output = sweep.head(batch, state)
     if problem.kind != "lm":
         return pooled(output, batch.mask, problem.data.pooling)
-    logits = output[:, :-1].flatten(0, 1).double()
-    return cross_entropy(logits, batch.ids[:, 1:].flatten().to(logits.device)).reshape(1, 1)
+    logits, wanted = output[:, :-1].flatten(0, 1).float(), batch.ids[:, 1:].flatten()
+    each = cross_entropy(logits, wanted.to(logits.device), reduction="none")
+    return each.double().mean().reshape(1, 1)  # single precision would swallow the difference
