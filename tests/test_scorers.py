@@ -300,6 +300,40 @@ def test_gradients_are_computed_once(
     assert len(calls) == 2
 
 
+def test_gradients_of_quantised_weights_are_refused(folder: str) -> None:
+    pretrained = models.load(folder)
+    layer: Any = get(pretrained.blocks[1].module, "mlp.up_proj")
+    layer.weight = torch.nn.Parameter(layer.weight.mul(9).to(torch.int8), requires_grad=False)
+
+    with pytest.raises(ConfigError) as caught:
+        gradients.build(pretrained, [], calibration_id="", cache=None)
+
+    assert caught.value.message == (
+        "gradients were asked of a model that has none: mlp.up_proj of block 1 holds quantised "
+        "torch.int8 numbers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "the loss of llama does not depend on its weights"),
+        ("model.layers.1.self_attn", "the loss does not depend on self_attn.q_proj of block 1"),
+    ],
+)
+def test_gradients_that_do_not_arrive_are_refused(path: str, message: str, folder: str) -> None:
+    pretrained = models.load(folder)
+    module = pretrained.model.get_submodule(path)
+    module.forward = torch.no_grad()(module.forward)  # as fused kernels without a backward pass do
+    batch = Batch(torch.arange(12).reshape(1, 12), None)
+
+    with pytest.raises(ConfigError) as caught:
+        gradients.build(pretrained, [batch], calibration_id="", cache=None)
+
+    assert caught.value.message == f"gradients were asked of a model that has none: {message}"
+    assert "without gradients" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("kind", ["gblm@0.5", "2:4@gblm", "gblm(scale=1)"])
 def test_gblm_needs_a_language_model(kind: str, tmp_path: Path) -> None:
     folder = str(checkpoint("bert", tmp_path / "bert"))

@@ -37,7 +37,7 @@ def build(
         cache: Folder to keep them in, or None.
 
     Raises:
-        ConfigError: The model is no language model.
+        ConfigError: The model is no language model, or its weights cannot be differentiated.
         ModelError: A gradient is not finite.
     """
     if pretrained.kind != "lm":
@@ -45,6 +45,7 @@ def build(
             f"scorer 'gblm' needs a language model's loss, but {pretrained.name} is an encoder",
             hint="choose another scorer, for example wanda or ria",
         )
+    _require_floats(pretrained)
     key = {
         "format": FORMAT, "model": pretrained.fingerprint, "dtype": str(pretrained.dtype),
         "calibration": calibration_id,
@@ -64,6 +65,20 @@ def name_of(block: Block, path: str) -> str:
     return f"gradient.{block.index}.{path}"
 
 
+def _require_floats(pretrained: Pretrained) -> None:
+    for block, path in layers_of(pretrained.blocks):
+        weight: Any = get(block.module, path).weight
+        if not weight.is_floating_point():
+            raise _refusal(f"{path} of block {block.index} holds quantised {weight.dtype} numbers")
+
+
+def _refusal(why: str) -> ConfigError:
+    return ConfigError(
+        f"gradients were asked of a model that has none: {why}",
+        hint="choose a scorer without gradients, for example wanda, or load unquantised weights",
+    )
+
+
 def _norms(pretrained: Pretrained, calibration: Sequence[Any]) -> dict[str, torch.Tensor]:
     layers = layers_of(pretrained.blocks)
     names = [f"{pretrained.blocks_path}.{block.index}.{path}.weight" for block, path in layers]
@@ -72,8 +87,12 @@ def _norms(pretrained: Pretrained, calibration: Sequence[Any]) -> dict[str, torc
     squares = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     for ids in _sequences(calibration, pretrained.device):
         loss = _loss(pretrained.model, dict(zip(names, weights, strict=True)), ids)
-        gradients = torch.autograd.grad(loss * _LOSS_SCALE, weights)
-        for total, gradient in zip(squares, gradients, strict=True):
+        if not loss.requires_grad:
+            raise _refusal(f"the loss of {pretrained.name} does not depend on its weights")
+        gradients = torch.autograd.grad(loss * _LOSS_SCALE, weights, allow_unused=True)
+        for (block, path), total, gradient in zip(layers, squares, gradients, strict=True):
+            if gradient is None:
+                raise _refusal(f"the loss does not depend on {path} of block {block.index}")
             total += (gradient.float() / _LOSS_SCALE).square()
     found = {}
     for (block, path), total in zip(layers, squares, strict=True):

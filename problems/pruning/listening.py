@@ -41,12 +41,13 @@ def listen(
     with torch.inference_mode():
         for batch in calibration:
             mask = None if batch.mask is None else batch.mask.to(pretrained.device)
-            with _hooked(blocks, batch, see):
+            with hooked(blocks, batch, see):
                 base(input_ids=batch.ids.to(pretrained.device), attention_mask=mask)
 
 
 @contextlib.contextmanager
-def _hooked(blocks: Sequence[Block], batch: Any, see: See) -> Iterator[None]:
+def hooked(blocks: Sequence[Block], batch: Any, see: See) -> Iterator[None]:
+    """Show the inputs of every linear layer of some blocks while the context lasts."""
     handles = [
         get(block.module, path).register_forward_pre_hook(_hook(block, path, batch, see))
         for block, path in layers_of(blocks)

@@ -19,9 +19,12 @@ from evo.errors import ConfigError, RegistryError
 from evo.genomes import Genomes
 from evo.problem import Context, Objective
 from evo.space import Choice, SearchSpace
+from evo.streams import stream
 from operators import RNG
 
-from . import cost, library, models, quality, starts, variants
+from . import allocate, cost, library, models, quality, starts, variants
+from .allocate import Allocator
+from .allocate.knee import bounded
 from .data import Data
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
@@ -59,6 +62,12 @@ class Mixed:
         tokens_at_once: Most tokens of a micro-batch.
         states_memory: Gigabytes of hidden states kept from generation to generation, so that
             children are computed from their first change on; 0 keeps none.
+        allocators: Published allocations of sparsity that join the warm starts where sites offer
+            several sparsities: ``uniform``, ``owl``, ``erk``, ``alphapruning``, and the dearer
+            ``neuroal`` and ``ecoflap``; settings in brackets as in ``owl(spread=0.1)``. An empty
+            list asks for none.
+        knee: Judge uniform sparsities first, and leave out those further than this beyond the
+            point where the model falls off; None leaves out none.
         seed: Decides which sequences go to which split.
         cache: Folder for the variant library; ``"off"`` keeps none.
         trust_remote_code: Run modelling code that comes with the model.
@@ -89,11 +98,14 @@ class Mixed:
         traversal: str = "auto",
         tokens_at_once: int = 2048,
         states_memory: float = 2.0,
+        allocators: Sequence[str] = starts.ALLOCATORS,
+        knee: float | None = None,
         seed: int = 0,
         cache: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         self._asked, self._order = _asked(variants), _known_order(order)
+        self._allocators = _allocators(allocators)
         self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.kind = self.pretrained.kind
         self.data = Data.load(
@@ -108,10 +120,13 @@ class Mixed:
         self._traversal = traversal
         self._states_memory = int(states_memory * 1e9)
         self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
-        self.table = self._sites(sites)
         self.validation = True
         self._latency: dict[str, Any] = {}
         self._latency_settings: dict[str, int] = {"batch": 1, "length": 0, "repeats": cost.REPEATS}
+        self._knees: dict[str, str] = {}
+        if knee is not None:
+            self._asked, self._knees = bounded(self, self._asked, knee, stream(seed, "knee"))
+        self.table = self._sites(sites)
         self.default_objectives = (
             ("drift", "params", "latency")
             if self.kind == "encoder"
@@ -119,12 +134,12 @@ class Mixed:
         )
 
     def again(
-        self, variants: Sequence[str], sites: str = "submodule", *, order: str | None = None
+        self, variants: Sequence[Any], sites: str = "submodule", *, order: str | None = None
     ) -> Mixed:
         """The same model, text and settings with other choices.
 
         Args:
-            variants: Kinds of choices.
+            variants: Kinds of choices, by name or as kinds themselves.
             sites: Where they are made.
             order: Another ranking of neurons and heads than this problem's.
         """
@@ -154,7 +169,7 @@ class Mixed:
         other = copy.copy(self)
         for name in ("space", "objectives", "_sweep", "_references"):
             other.__dict__.pop(name, None)
-        other.table, other._latency = table, {}
+        other.table, other._latency, other._knees = table, {}, {}
         other._latency_settings = dict(self._latency_settings)
         return other
 
@@ -335,8 +350,9 @@ class Mixed:
     # -- starting points ---------------------------------------------------------------------------
 
     def starts(self, n: int, rng: RNG) -> Genomes:
-        """Dense, uniform levels and one-change genomes, at most n."""
-        return Genomes({"choices": starts.mixture(self.table, n, rng)})
+        """Dense, uniform levels, allocations and one-change genomes, at most n."""
+        allocated = starts.allocations(self, self._allocators, rng)
+        return Genomes({"choices": starts.mixture(self.table, n, rng, allocated)})
 
     def ladder(self) -> Genomes:
         """The uniform baseline: every site at the variant nearest to one share."""
@@ -377,6 +393,7 @@ class Mixed:
             "layout": f"{len(self.pretrained.blocks)} blocks of layout "
             f"{self.pretrained.blocks[0].layout.name}",
             **self.data.facts,
+            **self._knees,
         }
         return {
             "title": f"{self.pretrained.name} · {len(self.table)} sites",
@@ -462,7 +479,13 @@ class PrunedBatch:
         return quality.spearman(cosines, pairs.gold)
 
 
-def _asked(names: Sequence[str]) -> list[variants.Asked]:
+def _allocators(names: Sequence[str]) -> list[Allocator]:
+    if isinstance(names, str):
+        names = [piece for piece in _PIECES.split(names) if piece]
+    return [allocate.find(name) for name in names]
+
+
+def _asked(names: Sequence[Any]) -> list[variants.Asked]:
     if isinstance(names, str):
         names = [piece for piece in _PIECES.split(re.sub(r"\s*,\s*", ",", names)) if piece]
     if not names:

@@ -143,20 +143,37 @@ def _hessians(
     return sums
 
 
+def factored(
+    pretrained: Pretrained, calibration: Sequence[Any], blocks: Sequence[Block]
+) -> Iterator[tuple[Block, str, torch.Tensor, torch.Tensor]]:
+    """Every linear layer of some blocks with what :func:`prune` needs, in order.
+
+    Raises:
+        ModelError: A layer's inputs are not finite.
+    """
+    for group in _groups(blocks):
+        hessians = _hessians(pretrained, calibration, group)
+        for block, path in layers_of(group):
+            yield block, path, *_factor(block, path, hessians.pop((block.index, path)))
+
+
+def _factor(block: Block, path: str, hessian: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if not hessian.isfinite().all():
+        raise ModelError(
+            f"inputs of {path} of block {block.index} are not finite on the calibration text",
+            hint="load the model as float32 with --set problem.dtype=float32",
+        )
+    return factor(hessian)
+
+
 def _block(
     block: Block, hessians: dict[tuple[int, str], torch.Tensor], patterns: Sequence[Pattern]
 ) -> dict[Pattern, dict[str, torch.Tensor]]:
     """Weights of one block's layers by pattern; its Hessians are used up."""
     made: dict[Pattern, dict[str, torch.Tensor]] = {pattern: {} for pattern in patterns}
     for _, path in layers_of([block]):
-        hessian = hessians.pop((block.index, path))
-        if not hessian.isfinite().all():
-            raise ModelError(
-                f"inputs of {path} of block {block.index} are not finite on the calibration text",
-                hint="load the model as float32 with --set problem.dtype=float32",
-            )
+        upper, dead = _factor(block, path, hessians.pop((block.index, path)))
         weight = matrix(get(block.module, path)).detach()
-        upper, dead = factor(hessian)
         for pattern, tensors in made.items():
             changed = prune(weight, upper, dead, pattern).cpu().contiguous()
             name = name_of(pattern, block, path)

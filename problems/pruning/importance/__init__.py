@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evo.errors import ConfigError
 
@@ -125,6 +127,29 @@ def gone_from(scores: torch.Tensor, rule: str, sparsities: list[float]) -> torch
                 threshold = ordered[int(scores.numel() * sparsities[level])]
                 code[scores <= threshold] = level
     return code
+
+
+def gone_by_row(scores: torch.Tensor, sparsities: NDArray[np.float64]) -> torch.Tensor:
+    """Which weights go when each row loses the int(d_in·s) lowest of its scores.
+
+    Args:
+        scores: (d_out, d_in).
+        sparsities: Share that each row loses, (d_out,).
+
+    Returns:
+        bool, (d_out, d_in), True where a weight goes; of equal scores the first go first.
+    """
+    rank = torch.argsort(torch.argsort(scores, dim=1, stable=True), dim=1)
+    return rank < _row_counts(scores.shape[1], sparsities).to(rank.device)[:, None]
+
+
+def row_zeros(inputs: int, sparsities: NDArray[np.float64]) -> int:
+    """How many weights :func:`gone_by_row` takes out of rows of so many inputs."""
+    return int(_row_counts(inputs, sparsities).sum())
+
+
+def _row_counts(inputs: int, sparsities: NDArray[np.float64]) -> torch.Tensor:
+    return torch.as_tensor(inputs * np.asarray(sparsities, dtype=np.float64)).long()
 
 
 def gone_by_count(scores: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:

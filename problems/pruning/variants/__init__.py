@@ -11,22 +11,20 @@ registry, and anyone's ``module:attr`` may stand where their names may.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from evo.errors import ConfigError
 from evo.registry import listing, load
 from evo.suggest import did_you_mean
 
+from .. import brackets
 from ..importance import SCORERS, base_name
 from ..importance.sparsegpt import Pattern
 from ..library import Library
 from ..sites import Place, Replacements, Site, Variant
-from .sparsity import NofM, kind_of_scorer, n_of_m_kind
-
-_NAME = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
+from .sparsity import kind_of_scorer, n_of_m_kind
 
 
 class Kind(Protocol):
@@ -49,12 +47,18 @@ class Asked:
     levels: tuple[float, ...]
 
 
-def parse(text: str) -> Asked:
+def parse(text: Any) -> Asked:
     """Read ``width``, ``width@0.75,0.5``, ``wanda@0.5``, ``2:4``, ``2:4@wanda`` or ``module:attr``.
+
+    A kind itself may stand where its name may, and then has its own levels.
 
     Raises:
         ConfigError: Unknown kind, or levels that are not numbers between 0 and 1.
     """
+    if isinstance(text, Asked):
+        return text
+    if hasattr(text, "variants"):
+        return Asked(text, tuple(text.levels))
     name, _, tail = str(text).partition("@")
     left, colon, right = name.partition(":")
     if colon and left.isdigit() and right.isdigit():
@@ -74,8 +78,7 @@ def _named(text: str) -> Any:
     """The kind behind a name, with settings in brackets where it has fields."""
     if base_name(text) in SCORERS:
         return kind_of_scorer(text)
-    found = _NAME.fullmatch(text)
-    name, settings = (found[1], found[2]) if found else (text, None)
+    name, settings = brackets.split(text)
     if ":" not in name and name not in {entry.ref for entry in listing("variant")}:
         known = names()
         near = did_you_mean(name, known).removeprefix("; ")
@@ -90,42 +93,9 @@ def _named(text: str) -> Any:
 
 def _with_settings(kind: Any, name: str, text: str) -> Any:
     """A kind with some of its fields changed, as in ``subfit(attention_rank=0.25)``."""
-    offered = {f.name: getattr(kind, f.name) for f in fields(kind)} if is_dataclass(kind) else {}
-    offered = {k: v for k, v in offered.items() if k not in ("name", "levels", "scorer")}
-    changed: dict[str, Any] = {}
-    for key, value in _pairs(name, text):
-        if key not in offered:
-            raise ConfigError(
-                f"variant {name!r} has no setting {key!r}{did_you_mean(key, offered)}; "
-                f"its settings: {', '.join(offered) or 'none'}"
-            )
-        changed[key] = _read(name, key, value, offered[key])
-    made: Any = kind
-    return replace(made, name=f"{name}({text})", **changed)
-
-
-def _pairs(name: str, text: str) -> Iterator[tuple[str, str]]:
-    for piece in text.split(","):
-        key, equals, value = piece.partition("=")
-        if not equals:
-            raise ConfigError(f"settings of variant {name!r} are name=value, got {piece!r}")
-        yield key.strip(), value.strip()
-
-
-def _read(name: str, key: str, text: str, default: Any) -> Any:
-    """A value of the type that the setting has by default."""
-    wanted = float if default is None else type(default)
-    if wanted is bool and text in ("true", "false"):
-        return text == "true"
-    try:
-        if wanted is bool:
-            raise ValueError
-        return None if text == "none" and default is None else wanted(text)
-    except ValueError:
-        kind = {float: "a number", int: "a whole number", bool: "true or false"}
-        raise ConfigError(
-            f"{key} of variant {name!r} must be {kind.get(wanted, wanted.__name__)}, got {text!r}"
-        ) from None
+    hidden = ("name", "levels", "scorer")
+    changed = brackets.read(f"variant {name!r}", kind, text, hidden)
+    return replace(kind, name=f"{name}({text})", **changed)
 
 
 def _levels(text: str, tail: str) -> tuple[float, ...]:
@@ -150,8 +120,8 @@ def sparsity_levels(asked: Sequence[Asked]) -> dict[str, list[float]]:
 
 
 def group_scorers(asked: Sequence[Asked]) -> set[str]:
-    """Scorers of N:M patterns, whose scores are computed when a variant is built."""
-    return {one.kind.by for one in asked if isinstance(one.kind, NofM)}
+    """Scorers of kinds that compute scores when a variant is built, which say so in ``by``."""
+    return {one.kind.by for one in asked if hasattr(one.kind, "by")}
 
 
 def update_patterns(asked: Sequence[Asked]) -> list[Pattern]:

@@ -36,7 +36,7 @@ class Sparsity:
             return library.codes(scorer, place.block, path) <= index
 
         zeros = sum(int(gone(path).sum()) for path in place.linears)
-        return _masked(place, f"{self.name}-{level:g}", self.name, zeros, gone)
+        return masked(place, f"{self.name}-{level:g}", self.name, zeros, gone)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class NofM:
             return n_of_m(library.scores(self.by, place.block, path), self.n, self.m)
 
         zeros = place.weight_count() * self.n // self.m
-        return [_masked(place, self.name, "n:m", zeros, gone)]
+        return [masked(place, self.name, "n:m", zeros, gone)]
 
 
 def kind_of_scorer(name: str) -> Sparsity:
@@ -92,9 +92,19 @@ def n_of_m_kind(n: int, m: int, scorer: str) -> NofM | SparseGPT:
     return NofM(f"{n}:{m}" if scorer == "wanda" else f"{n}:{m}@{scorer}", n, m, scorer)
 
 
-def _masked(
+def masked(
     place: Place, name: str, kind: str, zeros: int, gone: Callable[[str], torch.Tensor]
 ) -> Variant:
+    """The variant of a place whose linear layers have zeros where ``gone`` says by path.
+
+    Args:
+        place: Where.
+        name: Of the variant.
+        kind: Of the variant.
+        zeros: How many there are in all of its linear layers.
+        gone: Path → bool, (d_out, d_in).
+    """
+
     def build() -> Replacements:
         made = {}
         for path in place.linears:
