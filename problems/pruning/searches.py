@@ -143,7 +143,7 @@ class Mixed:
             sites: Where they are made.
             order: Another ranking of neurons and heads than this problem's.
         """
-        other = self._with(self.table)
+        other = self._copy()
         other._asked = _asked(variants)
         other._order = self._order if order is None else _known_order(order)
         other.table = other._sites(sites)
@@ -162,14 +162,16 @@ class Mixed:
             batches=self.data.batches("calibration"),
             fingerprint=self.data.fingerprints["calibration"], order=self._order,
         )  # fmt: skip
-        return self._with(table), Genomes({"choices": taken[None]})
+        other = self._copy()
+        other.table = table
+        return other, Genomes({"choices": taken[None]})
 
-    def _with(self, table: SiteTable) -> Mixed:
-        """A copy with other sites that shares everything else."""
+    def _copy(self) -> Mixed:
+        """A copy without what depends on the choices, which shares everything else."""
         other = copy.copy(self)
         for name in ("space", "objectives", "_sweep", "_references"):
             other.__dict__.pop(name, None)
-        other.table, other._latency, other._knees = table, {}, {}
+        other._latency, other._knees = {}, {}
         other._latency_settings = dict(self._latency_settings)
         return other
 
