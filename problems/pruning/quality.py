@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .head import Projection
+from .pieces import LEAST_TAIL, in_pieces
 from .sweep import Sweep
 
 TEACHER_TOP = 128
@@ -28,6 +31,16 @@ class Teacher:
     tokens: torch.Tensor
     log_probs: torch.Tensor
     tail: torch.Tensor
+
+    @cached_property
+    def probs(self) -> torch.Tensor:
+        """Probabilities of the tokens, (B, T-1, k)."""
+        return self.log_probs.exp()
+
+    @cached_property
+    def mass(self) -> torch.Tensor:
+        """The remaining mass, (B, T-1)."""
+        return self.tail.exp()
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,13 @@ class LanguageReader:
             rows.append(self._sequence(logits.float(), batch.ids[row, 1:], teacher, row))
         return torch.stack(rows)
 
+    def in_pieces(
+        self, index: int, batch: Any, features: torch.Tensor, projection: Projection
+    ) -> torch.Tensor:
+        """The same numbers from what the head is given, (B, T, D), a few positions at a time."""
+        targets = batch.ids[:, 1:].to(features.device)
+        return in_pieces(features[:, :-1], projection, targets, self.teachers[index])
+
     def _sequence(
         self, logits: torch.Tensor, targets: torch.Tensor, teacher: Teacher, row: int
     ) -> torch.Tensor:
@@ -81,9 +101,9 @@ class LanguageReader:
 
 
 def log_tail(log_probs: torch.Tensor) -> torch.Tensor:
-    """Log of one minus the sum of probabilities along the last axis, floored at 1e-7."""
+    """Log of one minus the sum of probabilities along the last axis, floored."""
     rest = 1 - log_probs.double().exp().sum(-1)
-    return rest.clamp_min(1e-7).log().float()
+    return rest.clamp_min(LEAST_TAIL).log().float()
 
 
 @dataclass(frozen=True)

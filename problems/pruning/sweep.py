@@ -24,8 +24,10 @@ from torch import nn
 from evo.errors import ModelError
 
 from .assembly import Assembly, map_tensors
+from .head import Head
 from .layouts import twin
 from .models import Block, Pretrained
+from .prefixes import Rows
 from .sites import SiteTable
 from .states import States
 
@@ -45,7 +47,11 @@ class MicroBatch(Protocol):
 
 
 class Reader(Protocol):
-    """Turns what the model gives for one micro-batch into numbers per sequence."""
+    """Turns what the model gives for one micro-batch into numbers per sequence.
+
+    A reader of logits may also have ``in_pieces(index, batch, features (B, T, D), projection)``,
+    which gives the same numbers without all logits at once; see :mod:`.head`.
+    """
 
     @property
     def width(self) -> int:
@@ -89,15 +95,6 @@ class _Capture(nn.Module):
         return args[0]
 
 
-class _Inject(nn.Module):
-    """Stands where all blocks were and returns a given state."""
-
-    state: torch.Tensor
-
-    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return self.state
-
-
 class Sweep:
     """The engine for one dense model and one table of sites.
 
@@ -128,11 +125,8 @@ class Sweep:
         self.tally = Tally()
         self._assembly = Assembly(pretrained.blocks, table, memory)
         self._states = States(states)
-        self._inject = _Inject()
+        self._head = Head(pretrained)
         self._prepared: dict[int, tuple[Any, Prepared]] = {}
-        single = nn.ModuleList([self._inject])
-        self._tail = twin(pretrained.model, {pretrained.blocks_path: single})
-        self._ends_with_blocks = False  # learnt at the first call of the head
 
     def __call__(
         self, choices: NDArray[Any], batches: Sequence[MicroBatch], reader: Reader
@@ -147,8 +141,8 @@ class Sweep:
         Returns:
             Shape (n, sequences, reader.width), float64.
         """
-        rows, inverse = np.unique(np.asarray(choices), axis=0, return_inverse=True)
-        rows = np.ascontiguousarray(rows)
+        distinct, inverse = np.unique(np.asarray(choices), axis=0, return_inverse=True)
+        rows = Rows(distinct)
         width = sum(len(b.ids) for b in batches)
         out = np.zeros((len(rows), width, reader.width))
         start = 0
@@ -162,7 +156,7 @@ class Sweep:
                 visit = self._depth_first if self.order == "depth" else self._breadth_first
                 for slots, state in visit(rows, prepared):
                     self.tally.heads += 1
-                    read = reader(index, batch, self.head(batch, state))
+                    read = self._read(reader, index, batch, state)
                     out[slots, start:stop] = read.double().cpu().numpy()
                 start = stop
         return out[inverse.reshape(-1)]
@@ -187,10 +181,10 @@ class Sweep:
             )
         return Prepared(calls[0][0], [(args, kwargs) for _, args, kwargs in calls])
 
-    def _inputs(self, batch: MicroBatch) -> dict[str, Any]:
+    def _inputs(self, batch: MicroBatch, *, masked: bool = True) -> dict[str, Any]:
         device = self.pretrained.device
         inputs: dict[str, Any] = {"input_ids": batch.ids.to(device)}
-        if batch.mask is not None:
+        if masked and batch.mask is not None:
             inputs["attention_mask"] = batch.mask.to(device)
         if self.pretrained.kind == "lm":
             inputs["use_cache"] = False
@@ -198,28 +192,30 @@ class Sweep:
 
     def head(self, batch: MicroBatch, state: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V) of a language model, or last hidden states (B, T, D) of an encoder."""
-        if self._ends_with_blocks:
-            return state
-        self._inject.state = state
-        inputs = self._inputs(batch)
-        inputs.pop("attention_mask", None)  # every attention has run; the norm and head need none
-        output = self._tail(**inputs)
-        if self.pretrained.kind == "lm":
-            return output.logits
-        self._ends_with_blocks = output.last_hidden_state is state
-        return output.last_hidden_state
+        return self._head(self._inputs(batch, masked=False), state)
+
+    def _read(
+        self, reader: Reader, index: int, batch: MicroBatch, state: torch.Tensor
+    ) -> torch.Tensor:
+        """A reader's numbers, from pieces of the head's output if both can do that."""
+        in_pieces = getattr(reader, "in_pieces", None)
+        found = None
+        if in_pieces is not None:
+            found = self._head.pieces(self._inputs(batch, masked=False), state)
+        if in_pieces is None or found is None:
+            return reader(index, batch, self.head(batch, state))
+        return in_pieces(index, batch, *found)
 
     # -- depth first -----------------------------------------------------------------------------
 
     def _depth_first(
-        self, rows: NDArray[Any], prepared: Prepared
+        self, rows: Rows, prepared: Prepared
     ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
         """Final states with the rows that reach them."""
-        everyone = np.arange(len(rows))
-        yield from self._descend(0, everyone, rows, prepared.hidden, prepared)
+        yield from self._descend(0, rows.everyone, rows, prepared.hidden, prepared)
 
     def _descend(
-        self, depth: int, members: NDArray[np.intp], rows: NDArray[Any], state: torch.Tensor,
+        self, depth: int, members: NDArray[np.intp], rows: Rows, state: torch.Tensor,
         prepared: Prepared,
     ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:  # fmt: skip
         if depth == len(self.pretrained.blocks):
@@ -240,15 +236,15 @@ class Sweep:
             yield from self._descend(depth + 1, inner, rows, after, prepared)
 
     def _step(
-        self, depth: int, members: NDArray[np.intp], rows: NDArray[Any], state: torch.Tensor,
+        self, depth: int, members: NDArray[np.intp], rows: Rows, state: torch.Tensor,
         prepared: Prepared,
     ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:  # fmt: skip
         """One block for one state: each distinct choice with the rows that make it."""
         block = self.pretrained.blocks[depth]
         args, kwargs = prepared.calls[depth]
-        for attention, group in _groups(rows, members, self._assembly.part(depth, "attention")):
+        for attention, group in rows.groups(members, self._assembly.part(depth, "attention")):
             memo = self._assembly.attention(block, attention)
-            for rest, inner in _groups(rows, group, self._assembly.part(depth, "feed_forward")):
+            for rest, inner in rows.groups(group, self._assembly.part(depth, "feed_forward")):
                 self.tally.shared += len(inner) - 1
                 if self._assembly.passes(depth, attention, rest):
                     yield inner, state
@@ -258,19 +254,16 @@ class Sweep:
                     yield inner, module(state, *args, **kwargs)
 
     def _prefixes(
-        self, rows: NDArray[Any], members: NDArray[np.intp], depth: int, prepared: Prepared
+        self, rows: Rows, members: NDArray[np.intp], depth: int, prepared: Prepared
     ) -> list[tuple[Any, NDArray[np.intp]]]:
         """Members by their choices at all sites before a depth, under the key of that state."""
-        stop = self._assembly.sites_before(depth)
-        found: dict[bytes, list[int]] = {}
-        for member in members:
-            found.setdefault(rows[member, :stop].tobytes(), []).append(int(member))
-        return [((id(prepared), depth, k), np.array(m)) for k, m in found.items()]
+        before = list(range(self._assembly.sites_before(depth)))
+        return [((id(prepared), depth, k), group) for k, group in rows.groups(members, before)]
 
     # -- breadth first ---------------------------------------------------------------------------
 
     def _breadth_first(
-        self, rows: NDArray[Any], prepared: Prepared
+        self, rows: Rows, prepared: Prepared
     ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
         """The same final states, with all distinct states of a depth stacked."""
         length = len(prepared.hidden)
@@ -282,20 +275,19 @@ class Sweep:
             yield np.flatnonzero(owner == which), final
 
     def _layer(
-        self, block: Block, rows: NDArray[Any], stacked: torch.Tensor, owner: NDArray[np.intp],
+        self, block: Block, rows: Rows, stacked: torch.Tensor, owner: NDArray[np.intp],
         length: int, call: tuple[tuple[Any, ...], dict[str, Any]],
     ) -> tuple[torch.Tensor, NDArray[np.intp]]:  # fmt: skip
         """One block for all states: (k·B, T, D) and each row's state, before → after."""
         depth, after, new_owner = block.index, [], np.empty_like(owner)
         count = 0
-        for attention, group in _groups(
-            rows, np.arange(len(rows)), self._assembly.part(depth, "attention")
-        ):
+        part = self._assembly.part(depth, "attention")
+        for attention, group in rows.groups(rows.everyone, part):
             sources = np.unique(owner[group])
             x = _pick(stacked, sources, length)
             memo = self._assembly.attention(block, attention)
             self._run(self._assembly.assemble(block, attention, None, memo), x, call, length)
-            for rest, inner in _groups(rows, group, self._assembly.part(depth, "feed_forward")):
+            for rest, inner in rows.groups(group, self._assembly.part(depth, "feed_forward")):
                 wanted = np.unique(owner[inner])
                 positions = np.searchsorted(sources, wanted)
                 memo.rows = _rows(positions, length, x.device)
@@ -314,19 +306,6 @@ class Sweep:
         times = len(x) // length
         args, kwargs = map_tensors(call, lambda t: _repeat(t, times, length))
         return module(x, *args, **kwargs)
-
-
-def _groups(
-    rows: NDArray[Any], members: NDArray[np.intp], columns: list[int]
-) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]]:
-    """Distinct values in some columns with the members that have them, in ascending order."""
-    if not columns:
-        yield (), members
-        return
-    values, inverse = np.unique(rows[members][:, columns], axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    for i, value in enumerate(values):
-        yield tuple(int(v) for v in value), members[inverse == i]
 
 
 def _rows(positions: NDArray[np.intp], length: int, device: torch.device) -> torch.Tensor:
