@@ -98,6 +98,35 @@ def test_ria_keeps_what_matters_in_a_small_column() -> None:
     assert ria.tolist() == [[True, False, True, False], [False, True, False, True]]
 
 
+# ---- whole numbers of weights in a row
+
+
+@pytest.mark.parametrize(("counts", "expected"), [("down", [3, 7, 14]), ("nearest", [4, 8, 14])])
+def test_counts_by_hand(counts: str, expected: list[int]) -> None:
+    scores = random(5, 20)
+    levels = [0.19, 0.375, 0.7]  # of 20: 3.8, 7.5 (the even neighbour), 14
+
+    code = gone_from(scores, "row", levels, counts)
+
+    for level, count in enumerate(expected):
+        for row, marks in zip(scores, code, strict=True):
+            assert set(np.flatnonzero(marks <= level)) == set(np.argsort(row.numpy())[:count])
+
+
+@pytest.mark.parametrize("scorer", ["wanda", "magnitude-row", "ria-row"])
+def test_counts_are_a_setting_of_all_that_go_row_by_row(scorer: str, folder: str) -> None:
+    names = [scorer, f"{scorer}(counts=down)", f"{scorer}(counts=nearest)"]
+    problem = problem_of(folder, [f"{name}@0.3" for name in names])
+
+    for path, weight in dense(problem, 0).items():
+        zeros = [(built(problem, 0, f"{name}-0.3")[path] == 0).sum(1) for name in names]
+        width = weight.shape[1]
+        for found, count in zip(zeros, [int(width * 0.3)] * 2 + [round(width * 0.3)], strict=True):
+            assert found.eq(count).all()
+    assert int(32 * 0.3) != round(32 * 0.3)
+    assert find(scorer).counts == "down"
+
+
 # ---- MULTIFLOW
 
 
@@ -382,8 +411,11 @@ def test_scorers_by_name(text: str, name: str, scorer: Any, levels: Any) -> None
     ("text", "message"),
     [
         ("2:4@rio", "2:4@rio: no scorer called 'rio'; known: wanda, magnitude, magnitude-row, ria"),
+        ("magnitude(counts=down)", "'magnitude' has no setting 'counts'; its settings: none"),
+        ("wanda(counts=up)", "counts of scorer 'wanda' must be 'down' or 'nearest', got 'up'"),
+        ("2:4@wanda(counts=nearest)", "counts plays no part, since 2 of every 4 weights go"),
         ("ria(power=1)@0.5", "scorer 'ria' has no setting 'power'; its settings: exponent"),
-        ("wanda(exponent=1)", "scorer 'wanda' has no setting 'exponent'; its settings: none"),
+        ("wanda(exponent=1)", "scorer 'wanda' has no setting 'exponent'; its settings: counts"),
         ("2:4@ria(exponent=x)", "exponent of scorer 'ria' must be a number of at least 0, got 'x'"),
         ("ria(exponent=-1)", "exponent of scorer 'ria' must be a number of at least 0, got '-1'"),
         ("ria(exponent=inf)", "must be a number of at least 0, got 'inf'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import random
@@ -14,7 +15,8 @@ import torch
 from local_data import data
 
 from evo import Context, Genomes
-from problems.pruning import library
+from problems.pruning.cost import pruned_model
+from problems.pruning.quality import pooled, spearman
 from problems.pruning.searches import Mixed
 
 pytestmark = pytest.mark.slow
@@ -39,21 +41,23 @@ SENTENCES = {
     "magnitude": (85.5, 85.0, 83.6, 79.4, 77.1),
 }
 
-# The published table rounds d_in · s to the nearest whole number, while the published pruner, and
-# this project, round down. Where the two differ by one weight in a row of 64, a model of 260,000
-# parameters shows it: these are the figures of rounding down.
+# The tables round d_in · s to the nearest whole number, where the published pruner, and this project
+# unless told otherwise, round down. One weight in a row of 64 shows in a model of 260,000 parameters:
+# these are its figures of rounding down.
 ROUNDED_DOWN = {("wanda", 0.4): 8.489, ("wanda", 0.7): 202.5}
+NEAREST = "(counts=nearest)"
 
-# How the published row met its calibration tokens is not said: with or without padding and special
-# tokens the cells move by up to 0.6 in either direction, and no way tried gives them all. This cell
-# lies 0.34 above the published 84.1 when every real token counts.
-OTHER_TOKENS = {("wanda", 0.6): 84.44}
+
+def by_table(kind: str) -> str:
+    """The kind under the tables' own rule of counting."""
+    return kind if kind == "magnitude" else kind + NEAREST
 
 
 def language_model(folder: Path, train: Path, valid: Path, n: int, **more: Any) -> Mixed:
     """Calibration on the first 32 windows of one file, search on the first n of another."""
     return Mixed(
-        model=str(folder), variants=[f"{kind}{LEVELS}" for kind in STORIES], length=256,
+        model=str(folder), length=256,
+        variants=[f"{k}{LEVELS}" for kind in STORIES for k in dict.fromkeys([kind, by_table(kind)])],
         calibration=str(train), search=str(valid), cache="off",
         validation=str(data("text", "books", "test.txt")),  # any other file
         sizes={"calibration": 32, "search": n, "validation": 1}, **more,
@@ -81,11 +85,13 @@ def everywhere(problem: Mixed, kind: str) -> Any:
     return problem.batch(Genomes({"choices": np.array(rows, dtype=np.int16)}), Context())
 
 
-def perplexities(problem: Mixed, table: dict[str, Any]) -> dict[tuple[str, float], float]:
-    """Measured values of every published cell."""
+def perplexities(
+    problem: Mixed, table: dict[str, Any], named: Any = by_table
+) -> dict[tuple[str, float], float]:
+    """Measured values of every published cell, under the kinds named for the rows."""
     found = {}
     for kind, row in table.items():
-        values = everywhere(problem, kind).perplexity[1:]
+        values = everywhere(problem, named(kind)).perplexity[1:]
         cells = zip(SHARES, row, values, strict=True)
         found |= {(kind, s): float(v) for s, published, v in cells if published is not None}
     return found
@@ -100,47 +106,49 @@ def published(table: dict[str, Any]) -> dict[tuple[str, float], float]:
     }
 
 
-def test_stories_under_every_mask() -> None:
+@pytest.mark.parametrize(
+    ("build", "table", "dense"), [(stories, STORIES, 4.63), (books, BOOKS, 60.3)]
+)
+def test_every_cell_under_the_rule_of_the_tables(build: Any, table: Any, dense: float) -> None:
+    problem = build()
+
+    found = perplexities(problem, table)
+
+    assert everywhere(problem, "wanda").perplexity[0] == pytest.approx(dense, rel=0.001)
+    assert found == pytest.approx(published(table), rel=0.01)  # 3 % is what was asked for
+
+
+def test_the_published_pruners_rule_is_the_default() -> None:
     problem = stories()
 
-    found = perplexities(problem, STORIES)
+    found = perplexities(problem, STORIES, named=str)
 
-    assert everywhere(problem, "wanda").perplexity[0] == pytest.approx(4.63, abs=0.005)
     assert found == pytest.approx(published(STORIES) | ROUNDED_DOWN, rel=0.03)
     for cell, value in ROUNDED_DOWN.items():
         assert found[cell] == pytest.approx(value, rel=0.005)
-
-
-def test_books_under_every_mask() -> None:
-    problem = books()
-
-    found = perplexities(problem, BOOKS)
-
-    assert everywhere(problem, "wanda").perplexity[0] == pytest.approx(60.3, abs=0.05)
-    assert found == pytest.approx(published(BOOKS), rel=0.03)
-
-
-@pytest.mark.parametrize(("build", "table"), [(stories, STORIES), (books, BOOKS)])
-def test_rounding_to_the_nearest_count_gives_the_whole_table(
-    build: Any, table: Any, monkeypatch: Any
-) -> None:
-    real = library.gone_from
-
-    def nearest(scores: torch.Tensor, rule: str, shares: list[float]) -> torch.Tensor:
-        if rule == "row":
-            width = scores.shape[1]
-            shares = [(round(width * share) + 0.5) / width for share in shares]
-        return real(scores, rule, shares)
-
-    monkeypatch.setattr(library, "gone_from", nearest)
-
-    assert perplexities(build(), table) == pytest.approx(published(table), rel=0.01)
 
 
 def sentence_pairs(split: str, seed: int, n: int) -> list[list[str]]:
     with data("sts", f"stsb-en-{split}.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     return [rows[k] for k in random.Random(seed).sample(range(len(rows)), n)]
+
+
+def in_bfloat16(problem: Mixed, choices: Any) -> np.ndarray:
+    """Rank correlations of pruned models put into bfloat16, as the table's were judged."""
+    pairs, cosines = problem.data.pairs("search"), []
+    assert pairs is not None
+    for row in choices:
+        pruned = pruned_model(problem.pretrained, problem.table, row)
+        model = copy.deepcopy(pruned).to(torch.bfloat16)
+        with torch.inference_mode():
+            parts = [
+                pooled(model(b.ids, attention_mask=b.mask).last_hidden_state, b.mask, "mean")
+                for b in pairs.batches
+            ]
+        left, right = pairs.sentences.restore(torch.cat(parts)).chunk(2)
+        cosines.append((left * right).sum(1).numpy())
+    return spearman(np.array(cosines), pairs.gold)
 
 
 def test_sentence_pairs_under_every_mask(tmp_path: Path) -> None:
@@ -151,17 +159,16 @@ def test_sentence_pairs_under_every_mask(tmp_path: Path) -> None:
     seen = [text for left, right, _ in sentence_pairs("train", 1, 128) for text in (left, right)]
     sentences.write_text("".join(json.dumps({"text": text}) + "\n" for text in seen))
     problem = Mixed(
-        variants=[f"{kind}{LEVELS}" for kind in SENTENCES], length=128, cache="off",
+        variants=[f"{by_table(kind)}{LEVELS}" for kind in SENTENCES], length=128, cache="off",
         calibration=str(sentences), text=str(data("text", "books", "test.txt")),
         sizes={"calibration": 256, "search": 1, "validation": 1},
         pairs=str(pairs), validation_pairs=str(pairs),
     )  # fmt: skip
 
-    values = {kind: everywhere(problem, kind).spearman for kind in SENTENCES}
+    values = {k: in_bfloat16(problem, everywhere(problem, by_table(k)).choices) for k in SENTENCES}
     found = {(kind, x): v for kind, row in values.items()
              for x, v in zip(SHARES, row[1:], strict=True)}  # fmt: skip
+    print(values)
 
     assert values["wanda"][0] == pytest.approx(85.77, abs=0.05)
-    assert found == pytest.approx(published(SENTENCES) | OTHER_TOKENS, abs=0.3)
-    for cell, value in OTHER_TOKENS.items():
-        assert found[cell] == pytest.approx(value, abs=0.05)
+    assert found == pytest.approx(published(SENTENCES), abs=0.3)

@@ -244,8 +244,8 @@ def _codes(
     chosen = {block.index for block in (blocks if wanted is None else wanted)}
     found = {}
     for scorer, levels in sparsities.items():
-        rule, counts = find(scorer).rule, []
-        if rule == "pooled":
+        chosen, counts = find(scorer), []
+        if chosen.rule == "pooled":
             weights = [matrix(get(block.module, path)).detach() for block, path in layers]
             counts = pooled_counts(weights, levels)
         for i, (block, path) in enumerate(layers):
@@ -253,6 +253,9 @@ def _codes(
                 continue
             scores = library.scores(scorer, block, path)
             own = [count[i] for count in counts]
-            code = gone_by_count(scores, own) if own else gone_from(scores, rule, levels)
-            found[f"code.{scorer}.{block.index}.{path}"] = code
+            found[f"code.{scorer}.{block.index}.{path}"] = (
+                gone_by_count(scores, own)
+                if own
+                else gone_from(scores, chosen.rule, levels, chosen.counts)
+            )
     return found

@@ -34,12 +34,13 @@ class Scorer:
     Args:
         name: Id.
         score: (weight (d_out, d_in), input norms (d_in,)) → (d_out, d_in), larger is kept longer.
-        rule: ``row``: exactly int(d_in·s) go in each row. ``matrix``: every weight at or below the
+        rule: ``row``: exactly int(d_in·s) go in each row, or as many as ``counts`` says. ``matrix``: every weight at or below the
             score at index int(numel·s) of the sorted scores goes, as the published pruners count.
             ``pooled``: the lowest go, as many as the matrix has among the int(numel·s) smallest
             weights of all matrices.
         settings: Names of the numbers that ``score`` takes besides, 0 or larger.
         gradients: Whether ``score`` takes the norms of the gradients, (d_out, d_in), third.
+        counts: How the ``row`` rule makes a whole number of d_in·s: a key of :data:`COUNTS`.
     """
 
     name: str
@@ -47,7 +48,11 @@ class Scorer:
     rule: str
     settings: tuple[str, ...] = ()
     gradients: bool = False
+    counts: str = "down"
 
+
+COUNTS: dict[str, Callable[[float], int]] = {"down": int, "nearest": round}
+"""Ways to make a whole number of d_in·s: down as the published pruners do, or to the nearest."""
 
 SCORERS: dict[str, Scorer] = {
     "wanda": Scorer("wanda", wanda, "row"),
@@ -72,6 +77,10 @@ def base_name(text: str) -> str:
 def find(text: str, others: Sequence[str] = ()) -> Scorer:
     """A scorer by name, with a setting in brackets where it has one: ``ria(exponent=0.3)``.
 
+    Every scorer that goes row by row has ``counts``: ``wanda(counts=nearest)`` takes the whole
+    number nearest to d_in·s out of each row (of two equally near ones the even one), where the
+    published rule, ``counts=down``, rounds down.
+
     Args:
         text: The name.
         others: What else the caller takes for a name, for the error's list.
@@ -86,14 +95,24 @@ def find(text: str, others: Sequence[str] = ()) -> Scorer:
     if found is None or found[2] is None:
         return scorer
     key, value = found[2], _number(found[3])
-    if key not in scorer.settings:
-        known = ", ".join(scorer.settings) or "none"
+    own = (*scorer.settings, *(["counts"] if scorer.rule == "row" else []))
+    if key not in own:
+        known = ", ".join(own) or "none"
         raise ConfigError(f"scorer {scorer.name!r} has no setting {key!r}; its settings: {known}")
+    if key == "counts":
+        return replace(scorer, name=text, counts=_counts(scorer, found[3]))
     if not 0 <= value < math.inf:
         raise ConfigError(
             f"{key} of scorer {scorer.name!r} must be a number of at least 0, got {found[3]!r}"
         )
     return replace(scorer, name=text, score=partial(scorer.score, **{key: value}))
+
+
+def _counts(scorer: Scorer, text: str) -> str:
+    if text not in COUNTS:
+        known = " or ".join(map(repr, COUNTS))
+        raise ConfigError(f"counts of scorer {scorer.name!r} must be {known}, got {text!r}")
+    return text
 
 
 def _number(text: str) -> float:
@@ -103,13 +122,16 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def gone_from(scores: torch.Tensor, rule: str, sparsities: list[float]) -> torch.Tensor:
+def gone_from(
+    scores: torch.Tensor, rule: str, sparsities: list[float], counts: str = "down"
+) -> torch.Tensor:
     """The first level at which each weight is gone: one byte holds every sparsity.
 
     Args:
         scores: (d_out, d_in).
         rule: ``row`` or ``matrix``.
         sparsities: Ascending levels in [0, 1).
+        counts: How the ``row`` rule makes whole numbers, a key of :data:`COUNTS`.
 
     Returns:
         uint8, (d_out, d_in); ``len(sparsities)`` where a weight survives every level.
@@ -119,7 +141,7 @@ def gone_from(scores: torch.Tensor, rule: str, sparsities: list[float]) -> torch
     if rule == "row":
         rank = torch.argsort(torch.argsort(scores, dim=1, stable=True), dim=1)
         for level in range(levels - 1, -1, -1):
-            code[rank < int(scores.shape[1] * sparsities[level])] = level
+            code[rank < COUNTS[counts](scores.shape[1] * sparsities[level])] = level
     else:
         ordered = scores.flatten().sort().values
         for level in range(levels - 1, -1, -1):

@@ -9,7 +9,7 @@ import torch
 
 from evo.errors import ConfigError
 
-from ..importance import find, n_of_m, require_multiples
+from ..importance import base_name, find, n_of_m, require_multiples
 from ..layouts import get, matrix, with_weight
 from ..library import Library
 from ..sites import Place, Replacements, Variant
@@ -79,7 +79,8 @@ def n_of_m_kind(n: int, m: int, scorer: str) -> NofM | SparseGPT:
     """N:M sparsity under a scorer, or with the weights that SparseGPT updates.
 
     Raises:
-        ConfigError: n is not between 1 and m - 1, or the scorer is unknown.
+        ConfigError: n is not between 1 and m - 1, or the scorer is unknown or has a setting that
+            means nothing here.
     """
     if not 0 < n < m:
         raise ConfigError(f"{n}:{m} is not a sparsity pattern: n weights of every m go, 0 < n < m")
@@ -89,6 +90,11 @@ def n_of_m_kind(n: int, m: int, scorer: str) -> NofM | SparseGPT:
         find(scorer, [SPARSEGPT.name])
     except ConfigError as error:
         raise ConfigError(f"{n}:{m}@{scorer}: {error.message}") from error
+    if "(counts=" in scorer:
+        raise ConfigError(
+            f"{n}:{m}@{scorer}: counts plays no part, since {n} of every {m} weights go",
+            hint=f"say {n}:{m}@{base_name(scorer)}",
+        )
     return NofM(f"{n}:{m}" if scorer == "wanda" else f"{n}:{m}@{scorer}", n, m, scorer)
 
 
