@@ -1,4 +1,10 @@
-"""Published figures of three real models, reproduced through the problem a search would use."""
+"""Published figures of three real models, reproduced through the problem a search would use.
+
+The sentence encoder is calibrated and masked in single precision and judged in bfloat16, on real
+tokens alone. Its row of Wanda then lies within 0.28 of the table; judged in single precision, the
+cell of 60 % lies 0.3 above. Counting padding among the calibration tokens moves the same cells by
+up to 0.6 the other way.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +47,9 @@ SENTENCES = {
     "magnitude": (85.5, 85.0, 83.6, 79.4, 77.1),
 }
 
-# The tables round d_in · s to the nearest whole number, where the published pruner, and this project
-# unless told otherwise, round down. One weight in a row of 64 shows in a model of 260,000 parameters:
-# these are its figures of rounding down.
+# The tables round d_in · s to the nearest whole number, where the published pruner, and this
+# project unless told otherwise, round down. One weight in a row of 64 shows in a model of 260,000
+# parameters: these are its figures of rounding down.
 ROUNDED_DOWN = {("wanda", 0.4): 8.489, ("wanda", 0.7): 202.5}
 NEAREST = "(counts=nearest)"
 
@@ -55,9 +61,9 @@ def by_table(kind: str) -> str:
 
 def language_model(folder: Path, train: Path, valid: Path, n: int, **more: Any) -> Mixed:
     """Calibration on the first 32 windows of one file, search on the first n of another."""
+    kinds = sorted({*STORIES, *map(by_table, STORIES)})
     return Mixed(
-        model=str(folder), length=256,
-        variants=[f"{k}{LEVELS}" for kind in STORIES for k in dict.fromkeys([kind, by_table(kind)])],
+        model=str(folder), length=256, variants=[f"{kind}{LEVELS}" for kind in kinds],
         calibration=str(train), search=str(valid), cache="off",
         validation=str(data("text", "books", "test.txt")),  # any other file
         sizes={"calibration": 32, "search": n, "validation": 1}, **more,
@@ -168,7 +174,6 @@ def test_sentence_pairs_under_every_mask(tmp_path: Path) -> None:
     values = {k: in_bfloat16(problem, everywhere(problem, by_table(k)).choices) for k in SENTENCES}
     found = {(kind, x): v for kind, row in values.items()
              for x, v in zip(SHARES, row[1:], strict=True)}  # fmt: skip
-    print(values)
 
     assert values["wanda"][0] == pytest.approx(85.77, abs=0.05)
     assert found == pytest.approx(published(SENTENCES), abs=0.3)

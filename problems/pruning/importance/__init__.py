@@ -34,10 +34,10 @@ class Scorer:
     Args:
         name: Id.
         score: (weight (d_out, d_in), input norms (d_in,)) → (d_out, d_in), larger is kept longer.
-        rule: ``row``: exactly int(d_in·s) go in each row, or as many as ``counts`` says. ``matrix``: every weight at or below the
-            score at index int(numel·s) of the sorted scores goes, as the published pruners count.
-            ``pooled``: the lowest go, as many as the matrix has among the int(numel·s) smallest
-            weights of all matrices.
+        rule: ``row``: exactly int(d_in·s) go in each row, or as many as ``counts`` says.
+            ``matrix``: every weight at or below the score at index int(numel·s) of the sorted
+            scores goes, as the published pruners count. ``pooled``: the lowest go, as many as the
+            matrix has among the int(numel·s) smallest weights of all matrices.
         settings: Names of the numbers that ``score`` takes besides, 0 or larger.
         gradients: Whether ``score`` takes the norms of the gradients, (d_out, d_in), third.
         counts: How the ``row`` rule makes a whole number of d_in·s: a key of :data:`COUNTS`.
