@@ -7,7 +7,8 @@ exponentials neither overflow nor vanish; that is looked up afterwards, and mend
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -19,26 +20,33 @@ LEAST_TAIL = 1e-7  # floor of the mass that is left for all other tokens
 SAFE = (1e-20, 1e30)  # sums of exponentials that kept single precision
 
 
-class Reference(Protocol):
-    """The dense model's distributions; see :class:`.quality.Teacher`."""
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What the dense model said on one micro-batch: its likeliest tokens and the rest.
+
+    Args:
+        tokens: Token ids, (B, T-1, k).
+        log_probs: Their log-probabilities, (B, T-1, k), float32.
+        tail: Log of the remaining mass, (B, T-1), float32; -inf when k covers the vocabulary.
+    """
 
     tokens: torch.Tensor
     log_probs: torch.Tensor
     tail: torch.Tensor
 
-    @property
+    @cached_property
     def probs(self) -> torch.Tensor:
         """Probabilities of the tokens, (B, T-1, k)."""
-        ...
+        return self.log_probs.exp()
 
-    @property
+    @cached_property
     def mass(self) -> torch.Tensor:
         """The remaining mass, (B, T-1)."""
-        ...
+        return self.tail.exp()
 
 
 def in_pieces(
-    features: torch.Tensor, projection: Projection, targets: torch.Tensor, teacher: Reference
+    features: torch.Tensor, projection: Projection, targets: torch.Tensor, teacher: Teacher
 ) -> torch.Tensor:
     """Cross-entropy and divergence of each sequence, (B, 2), float64.
 

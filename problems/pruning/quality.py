@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,35 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from .head import Projection
-from .pieces import LEAST_TAIL, in_pieces
+from .pieces import LEAST_TAIL, Teacher, in_pieces
 from .sweep import Sweep
 
 TEACHER_TOP = 128
-
-
-@dataclass(frozen=True, eq=False)
-class Teacher:
-    """What the dense model said on one micro-batch: its likeliest tokens and the rest.
-
-    Args:
-        tokens: Token ids, (B, T-1, k).
-        log_probs: Their log-probabilities, (B, T-1, k), float32.
-        tail: Log of the remaining mass, (B, T-1), float32; -inf when k covers the vocabulary.
-    """
-
-    tokens: torch.Tensor
-    log_probs: torch.Tensor
-    tail: torch.Tensor
-
-    @cached_property
-    def probs(self) -> torch.Tensor:
-        """Probabilities of the tokens, (B, T-1, k)."""
-        return self.log_probs.exp()
-
-    @cached_property
-    def mass(self) -> torch.Tensor:
-        """The remaining mass, (B, T-1)."""
-        return self.tail.exp()
 
 
 @dataclass(frozen=True)
