@@ -241,7 +241,7 @@ def _codes(
 ) -> dict[str, torch.Tensor]:
     """Codes of the layers of the wanted blocks, of all when None."""
     layers = layers_of(blocks)
-    chosen = {block.index for block in (blocks if wanted is None else wanted)}
+    inside = {block.index for block in (blocks if wanted is None else wanted)}
     found = {}
     for scorer, levels in sparsities.items():
         chosen, counts = find(scorer), []
@@ -249,7 +249,7 @@ def _codes(
             weights = [matrix(get(block.module, path)).detach() for block, path in layers]
             counts = pooled_counts(weights, levels)
         for i, (block, path) in enumerate(layers):
-            if block.index not in chosen:
+            if block.index not in inside:
                 continue
             scores = library.scores(scorer, block, path)
             own = [count[i] for count in counts]
