@@ -107,7 +107,9 @@ def test_every_level_is_a_step_away_and_no_further_one_fits(
     assert zeros[-1] > weights or high == reach
 
 
-@pytest.mark.parametrize("told", [(0.0, 5, 8), (1.0, 5, 8), (0.5, 0, 8), (0.5, 5, 0)])
+@pytest.mark.parametrize(
+    "told", [(0.0, 5, 8), (1.0, 5, 8), (0.5, 0, 8), (0.5, 5, 0), (0.5, 2.5, 8)]
+)
 def test_steps_that_make_no_sense(told: Any) -> None:
     with pytest.raises(ConfigError, match="must"):
         Steps(*told)
@@ -185,6 +187,25 @@ def test_a_level_without_zeros_is_the_dense_layer(problem: Mixed) -> None:
     assert steps.origin(1024) == 1
     with pytest.raises(ConfigError, match="applies to no site of kind 'attention'"):
         problem.again([SparseGPTSteps(steps)])
+
+
+def test_chosen_levels_are_made_again_on_their_pruned_prefix(problem: Mixed) -> None:
+    steps = Steps(0.5, 100, 1)
+    own = problem.again([SparseGPTSteps(steps)], sites="linear")
+    counts = [site.place.weight_count() for site in own.table.sites]
+    genome = np.array([[steps.origin(count) for count in counts]], dtype=np.int16)
+    genome[0, :2] += [1, -1]
+
+    again, taken = own.polished(Genomes({"choices": genome}))
+
+    for column, (site, made) in enumerate(zip(own.table.sites, again.table.sites, strict=True)):
+        before = site.variants[genome[0, column]]
+        after = made.variants[taken["choices"][0, column]]
+        (path,) = site.place.linears
+        old, new = matrix(before.build()[path]), matrix(after.build()[path])
+        assert before.name == after.name
+        assert int((old == 0).sum()) == int((new == 0).sum())
+        assert torch.equal(old, new) is (site.depth == 0)
 
 
 def test_level_weights_are_fitted_once_and_kept_on_disk(
@@ -279,7 +300,7 @@ def test_level_swaps_draw_from_all_layers_that_can() -> None:
     low, high = np.array([-1, -1, 0, -1]), np.array([1, 1, 1, 0])
     swap, start, rng = LevelSwap(low, high), np.zeros(4, dtype=np.int16), generator()
 
-    found = np.array([swap(start, rng) for _ in range(9000)])
+    found = np.array([swap(start, rng) for _ in range(3000)])
 
     single = found[np.abs(found).sum(1) == 2]
     down, up = np.argmin(single, 1), np.argmax(single, 1)
@@ -347,15 +368,15 @@ def test_upstream_the_parent_joins_every_stage_that_leaves_one() -> None:
     parent = swap.random(4, generator())
     rng = generator(1)
     offspring = distinct(lambda: swap(parent, rng), 16, parent[None])
-    lost = Selection(Judge(lambda row, t: (row == parent).all()), schedule, upstream=True)
-    kept = Selection(Judge(lambda row, t: (row != parent).any()), schedule, upstream=True)
+    late, early = (Judge(lambda row, t, s=s: s * (row == parent).all()) for s in (1, -1))
+    lost, kept = (Selection(judge, schedule, upstream=True) for judge in (late, early))
 
     lost(parent, offspring)
     kept(parent, offspring)
 
-    assert lost.judge.asked == [(17, 512), (2, 8192)]
+    assert late.asked == [(17, 512), (2, 8192)]
     assert (lost.evaluations, lost.tokens) == (19, 25_088)
-    assert kept.judge.asked == [(17, 512), (1, 8192)]
+    assert early.asked == [(17, 512), (1, 8192)]
     assert (kept.evaluations, kept.tokens) == (18, 16_896)
 
 

@@ -76,8 +76,8 @@ class Sparsity(EvoPress):
         size = self.weights_diff
         if size is None:
             hidden = int(problem.pretrained.config.hidden_size)
-            levels = max(1, self.num_levels)
-            size = max(1, int(0.5 * min(sparsity, 1 - sparsity) / levels * hidden**2))
+            share = 0.5 * min(sparsity, 1 - sparsity)
+            size = max(1, int(share / max(1, self.num_levels) * hidden**2))
         return Steps(sparsity, size, self.num_levels)
 
     def _started(self, own: Mixed, low: Rows, high: Rows) -> Rows:

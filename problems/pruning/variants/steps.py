@@ -49,9 +49,10 @@ class Steps:
     def __post_init__(self) -> None:
         if not 0 < self.target < 1:
             raise ConfigError(f"sparsity must lie between 0 and 1, got {self.target!r}")
-        if self.size < 1 or self.reach < 1:
+        if not all(isinstance(n, int) and n >= 1 for n in (self.size, self.reach)):
             raise ConfigError(
-                f"steps must be at least 1 weight and 1 level, got {self.size} and {self.reach}"
+                "steps must be whole numbers, at least 1 weight and 1 level, got "
+                f"{self.size!r} and {self.reach!r}"
             )
 
     def bounds(self, weights: int) -> tuple[int, int]:
