@@ -812,7 +812,7 @@ def test_on_a_trained_model_both_beat_what_they_start_from(tmp_path: Path) -> No
         genomes = Genomes({"choices": np.array(rows, dtype=np.int16)})
         return problem.batch(genomes, Context(split="validation")).readings[:, :, 1].mean(1)
 
-    sparsity = Sparsity(generations=20, offspring=16, survivors=(4, 1), tokens=(512, 4096))(
+    sparsity = Sparsity(generations=12, offspring=12, survivors=(3, 1), tokens=(256, 2048))(
         own, 0.6, generator()
     )
     uniform = own.again(["sparsegpt@0.6"], sites="linear")
@@ -821,7 +821,7 @@ def test_on_a_trained_model_both_beat_what_they_start_from(tmp_path: Path) -> No
     print(f"sparsity 0.6: evopress {found:.4f}, uniform {even:.4f}, {sparsity.tokens} tokens")
     assert found < even
 
-    depth = Depth(scale=0.25)(own, 0.25, generator())
+    depth = Depth(scale=0.25, initial=16, offspring=16)(own, 0.25, generator())
     swap = DepthSwap(halves_of(8))
     others = kl(depth.problem, [swap.random(2, generator(seed)) for seed in range(8)])
     found = kl(depth.problem, [depth.choices])[0]
