@@ -211,8 +211,8 @@ def test_chosen_levels_are_made_again_on_their_pruned_prefix(problem: Mixed) -> 
 def test_level_weights_are_fitted_once_and_kept_on_disk(
     folder: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    calls, real = [], updates.hessians
-    monkeypatch.setattr(updates, "hessians", lambda *a: calls.append(1) or real(*a))
+    calls, real = [], updates._hessians
+    monkeypatch.setattr(updates, "_hessians", lambda *a: calls.append(1) or real(*a))
     first = problem_of(folder, cache=str(tmp_path))
 
     made = first.again([SparseGPTSteps(Steps(0.5, 150, 1))], sites="linear")

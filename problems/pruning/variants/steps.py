@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ from ..importance import find, gone_by_count
 from ..importance.sparsegpt import COLUMNS, DAMPING, Count, prune
 from ..layouts import get, matrix, with_weight
 from ..library import Library
-from ..listening import layers_of
 from ..models import Block
 from ..sites import Place, Replacements, Variant
 
@@ -96,23 +96,18 @@ class SparseGPTSteps:
 
     def fit(self, calibration: Calibration) -> Iterator[dict[str, torch.Tensor]]:
         """Every level that every layer has, block by block; Hessians are made once per layer."""
-        for group in updates.groups(calibration.blocks):
-            sums = updates.hessians(calibration.pretrained, calibration.batches, group)
-            for block in group:
-                yield self._block(block, sums)
+        layers = updates.factored(calibration.pretrained, calibration.batches, calibration.blocks)
+        for _, own in groupby(layers, key=lambda found: found[0].index):
+            yield {name: weight for layer in own for name, weight in self._layer(*layer)}
 
-    def _block(
-        self, block: Block, sums: dict[tuple[int, str], torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        made = {}
-        for _, path in layers_of([block]):
-            weight = matrix(get(block.module, path)).detach()
-            upper, dead = updates.factors(block, path, sums.pop((block.index, path)))
-            for level in self.steps.levels(weight.numel()):
-                count = Count(self.steps.zeros(weight.numel(), level))
-                changed = prune(weight, upper, dead, count)
-                made[_name(block, path, level)] = changed.cpu().contiguous()
-        return made
+    def _layer(
+        self, block: Block, path: str, upper: torch.Tensor, dead: torch.Tensor
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        weight = matrix(get(block.module, path)).detach()
+        for level in self.steps.levels(weight.numel()):
+            count = Count(self.steps.zeros(weight.numel(), level))
+            changed = prune(weight, upper, dead, count)
+            yield _name(block, path, level), changed.cpu().contiguous()
 
     def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
         """One variant per level at single linear layers; nothing elsewhere."""
