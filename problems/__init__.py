@@ -50,6 +50,8 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "depth": "problems.pruning.methods.depth:AttentionsAlone",
         "ecoflap": ("problems.pruning.methods.allocated:Allocated", {"allocator": "ecoflap"}),
         "erk": ("problems.pruning.methods.allocated:Allocated", {"allocator": "erk"}),
+        "evopress-depth": "problems.pruning.methods.evopress_depth:Depth",
+        "evopress-sparsity": "problems.pruning.methods.evopress_sparsity:Sparsity",
         "gblm": ("problems.pruning.methods.plain:Plain", {"scorer": "gblm"}),
         "magnitude": ("problems.pruning.methods.plain:Plain", {"scorer": "magnitude"}),
         "multiflow": ("problems.pruning.methods.plain:Plain", {"scorer": "multiflow"}),

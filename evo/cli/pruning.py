@@ -157,9 +157,13 @@ def _pruned(problem: Any, method: Any, facts: Mapping[str, Any], sparsity: float
             hint="a method gives problems.pruning.methods.Outcome",
         )
     tell(f"chose in {duration(seconds)}, {number(outcome.tokens)} tokens through whole models")
+    notes = list(getattr(outcome, "notes", ()))
+    for note in notes:
+        tell(f"note: {note}")
     realised = {"requested": sparsity, "realised": float(outcome.sparsity)}
     return {
-        "outcome": outcome, "sparsity": realised, "tokens": int(outcome.tokens), "seconds": seconds
+        "outcome": outcome, "sparsity": realised, "tokens": int(outcome.tokens),
+        "seconds": seconds, "notes": notes,
     }  # fmt: skip
 
 

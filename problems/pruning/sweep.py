@@ -169,6 +169,11 @@ class Sweep:
                 self._prepared[id(batch)] = known = (batch, self._capture(batch))
         return known[1]
 
+    def forget(self) -> None:
+        """Let go of all that is kept for micro-batches seen so far; what was built stays."""
+        self._prepared.clear()
+        self._states = States(self._states.budget)
+
     def _capture(self, batch: MicroBatch) -> Prepared:
         calls: list[Any] = []
         stand_ins = nn.ModuleList(_Capture(calls) for _ in self.pretrained.blocks)

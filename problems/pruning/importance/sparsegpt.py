@@ -7,15 +7,29 @@ with the inverse Hessian of the columns that are left.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from . import n_of_m
+from . import gone_by_count, n_of_m
 
 DAMPING = 0.01  # of the Hessian's mean diagonal
 COLUMNS = 128  # in a block
 
-Pattern = float | tuple[int, int]
-"""A share of zeros in (0, 1), or n zeros of every m neighbouring inputs."""
+
+@dataclass(frozen=True)
+class Count:
+    """Exactly so many zeros in a weight, as many in each column as in every other, within one."""
+
+    zeros: int
+
+    def within(self, start: int, stop: int, columns: int) -> Count:
+        """Its share of the columns from ``start`` to ``stop`` of so many; shares add up to it."""
+        return Count(self.zeros * stop // columns - self.zeros * start // columns)
+
+
+Pattern = float | tuple[int, int] | Count
+"""A share of zeros in (0, 1), n zeros of every m neighbouring inputs, or a number of zeros."""
 
 
 def factor(hessian: torch.Tensor, damping: float = DAMPING) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,10 +63,12 @@ def prune(
     Args:
         weight: (d_out, d_in); not modified.
         upper: U of :func:`factor`.
-        dead: Inputs that are always zero; their weights go first, beyond the count if need be.
+        dead: Inputs that are always zero; their weights go first, beyond the share if need be.
         pattern: A share s takes every weight of a block of columns at or below the score at index
             int(numel·s) of the block's sorted scores, as the published pruner counts. n:m takes n
-            of each group, scored after the updates of the columns before it.
+            of each group, scored after the updates of the columns before it. A count is dealt out
+            to the blocks by their columns and met exactly: weights of dead inputs that it does not
+            reach stay, and of equal scores the first go.
         columns: Columns of a block; rounded to whole groups for n:m.
 
     Returns:
@@ -61,28 +77,37 @@ def prune(
     Raises:
         ValueError: m does not divide d_in, or n is not between 1 and m - 1.
     """
-    changed = weight.double().clone()
-    changed[:, dead] = 0
+    changed, width = weight.double().clone(), weight.shape[1]
+    if not isinstance(pattern, Count):
+        changed[:, dead] = 0
     if isinstance(pattern, tuple):
         columns = max(1, columns // pattern[1]) * pattern[1]
-    for start in range(0, weight.shape[1], columns):
-        span = slice(start, min(start + columns, weight.shape[1]))
-        errors = _block(changed[:, span], upper[span, span], pattern)
+    for start in range(0, width, columns):
+        span, own = slice(start, min(start + columns, width)), pattern
+        if isinstance(pattern, Count):
+            own = pattern.within(start, span.stop, width)
+        errors = _block(changed[:, span], upper[span, span], dead[span], own)
         changed[:, span.stop :] -= errors @ upper[span, span.stop :]
     return changed.to(weight.dtype)
 
 
-def _block(piece: torch.Tensor, upper: torch.Tensor, pattern: Pattern) -> torch.Tensor:
+def _block(
+    piece: torch.Tensor, upper: torch.Tensor, dead: torch.Tensor, pattern: Pattern
+) -> torch.Tensor:
     """Prune a block of columns in place; returns what each column owes to later blocks.
 
     Args:
         piece: (d_out, c).
         upper: The block of U on the diagonal, (c, c).
+        dead: Inputs that are always zero, (c,).
         pattern: See :func:`prune`.
     """
     errors = torch.zeros_like(piece)
     gone = torch.zeros_like(piece, dtype=torch.bool)
-    if not isinstance(pattern, tuple):
+    if isinstance(pattern, Count):
+        scores = _scores(piece, upper).masked_fill(dead, -1)  # before all others
+        gone = gone_by_count(scores, [pattern.zeros]).eq(0).to(piece.device)
+    elif not isinstance(pattern, tuple):
         scores = _scores(piece, upper)
         index = int(scores.numel() * pattern)
         gone = scores <= scores.flatten().kthvalue(index + 1).values

@@ -29,11 +29,13 @@ class Outcome:
         problem: The problem whose sites have the variants that the method needs.
         choices: Variant index per site, (S,).
         tokens: Tokens that passed through whole models while choosing, calibration left out.
+        notes: What the user should know about the choosing, one sentence each.
     """
 
     problem: Mixed
     choices: NDArray[np.int16]
     tokens: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def sparsity(self) -> float:
