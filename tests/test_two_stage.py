@@ -143,7 +143,7 @@ def test_counts_are_those_of_the_built_architecture(name: str) -> None:
         (0.25, 1e9, "removes 32 of 32 attentions, which alone are 0.331"),
         (0.3, 1e9, "a smaller alpha removes fewer"),
         (0.7, 0.01, "removes 0 of 32 attentions; with all feed-forwards that is 0.668"),
-        (0.668385, 0.01, "a neuron must be left in each"),
+        (0.66836, 0.01, "a neuron must be left in each"),
     ],
 )
 def test_what_cannot_be_split_is_told(sparsity: float, alpha: float, told: str) -> None:
@@ -412,20 +412,16 @@ def test_the_other_problem_keeps_its_order(llama: Mixed) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sparsity", [0.3, 0.5])
-def test_two_stages_lose_less_than_attentions_or_blocks_on_a_trained_model(
-    sparsity: float,
-) -> None:
+def test_two_stages_lose_less_than_width_alone_on_a_trained_model(sparsity: float) -> None:
     problem = problem_of(
-        data("models", "books2m"), text=str(data("text", "books")), length=128,
+        data("models", "books2m"), text=str(data("text", "books", "test.txt")), length=128,
         sizes={"calibration": 16, "search": 16, "validation": 2},
     )  # fmt: skip
 
     def loss(name: str) -> float:
         outcome = build("method", Ref(name))(problem, sparsity, RNG)
-        assert outcome.sparsity == pytest.approx(sparsity, abs=0.07)
+        assert outcome.sparsity == pytest.approx(sparsity, abs=0.005)
         model = pruned_model(problem.pretrained, outcome.problem.table, outcome.choices)
         return float(judge(outcome.problem, model)[:, 0].mean())
 
-    found = {name: loss(name) for name in ("2ssp", "width", "sleb", "shortgpt")}
-
-    assert found["2ssp"] < min(found["sleb"], found["shortgpt"]), found
+    assert loss("2ssp") < loss("width") - 0.05
