@@ -323,8 +323,9 @@ def test_show_tells_the_settings_of_a_method_with_their_meaning(capsys: Any) -> 
 
 @pytest.mark.parametrize("entry", listing("method"), ids=lambda e: e.ref)
 def test_every_setting_of_every_method_is_explained(entry: Any, capsys: Any) -> None:
-    told = said_json(capsys, ["show", entry.ref, "--json"])
+    told = said_json(capsys, ["show", entry.ref, "--kind", "method", "--json"])
 
+    assert (told["kind"], told["target"]) == ("method", entry.target)
     assert told["about"]
     assert [s["name"] for s in told["settings"] if not s["doc"]] == []
 
@@ -336,6 +337,26 @@ def test_show_tells_the_levels_and_settings_of_a_variant(capsys: Any) -> None:
     assert [(s["name"], s["default"]) for s in told["settings"]] == [("multiple", 8)]
     assert main(["show", "wanda"]) == 0
     assert "levels 0.3, 0.4, 0.5, 0.6, 0.7" in capsys.readouterr().out
+
+
+def test_a_namesake_of_another_kind_is_told(capsys: Any) -> None:
+    assert main(["show", "width"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("width · variant")
+    assert err == "evo: there is also a method called 'width': evo show width --kind method\n"
+
+    assert main(["show", "width", "--kind", "method"]) == 0
+    out, err = capsys.readouterr()
+    assert (out.startswith("width · method"), err) == (True, "")
+    assert "no kind 'methd'; did you mean 'method'" in refused(
+        capsys, ["show", "width", "--kind", "methd"]
+    )
+
+
+def test_what_a_variant_was_made_with_is_no_setting(capsys: Any) -> None:
+    line = ["show", "2:4", "--kind", "variant", "--json"]
+
+    assert said_json(capsys, line)["settings"] == []
 
 
 def test_a_method_of_ones_own_is_shown_and_never_checked(own: Path, capsys: Any) -> None:
