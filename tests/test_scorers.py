@@ -388,7 +388,7 @@ def test_scorers_by_name(text: str, name: str, scorer: Any, levels: Any) -> None
         ("ria(exponent=-1)", "exponent of scorer 'ria' must be a number of at least 0, got '-1'"),
         ("ria(exponent=inf)", "must be a number of at least 0, got 'inf'"),
         ("ria(exponent=0.5", "no kind of variant called 'ria(exponent=0.5'"),
-        ("ria()", "no kind of variant called 'ria()'"),
+        ("ria()", "settings of variant 'ria' are name=value, got ''"),
         ("sparsegpt@1.0", "'sparsegpt@1.0': levels must be numbers between 0 and 1"),
         ("4:4@sparsegpt", "4:4 is not a sparsity pattern"),
         ("2:4@sparsgpt", "2:4@sparsgpt: no scorer called 'sparsgpt'; known: wanda"),
