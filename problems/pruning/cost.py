@@ -27,12 +27,12 @@ def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int
         table: Its sites.
         choices: Variant index per site, (S,).
     """
-    blocks = []
-    for index, columns in table.by_block().items():
+    blocks, columns = [], table.by_block()
+    for block in pretrained.blocks:
         made: dict[str, nn.Module] = {}
-        for column in columns:
+        for column in columns.get(block.index, ()):  # a block may have no site at all
             made.update(table.sites[column].variants[int(choices[column])].build())
-        blocks.append(twin(pretrained.blocks[index].module, made))
+        blocks.append(twin(block.module, made))
     return twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
 
 
