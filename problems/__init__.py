@@ -29,8 +29,10 @@ CATALOGUE: dict[str, dict[str, object]] = {
     },
     "variant": {
         "heads": "problems.pruning.variants.heads:HEADS",
+        "pifa": "problems.pruning.variants.pifa:PIVOTED",
         "removal": "problems.pruning.variants.removal:REMOVAL",
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
+        "svd": "problems.pruning.variants.svd:SVD_LLM",
         "width": "problems.pruning.variants.width:WIDTH",
         **{scorer: (_SCORED, {"name": scorer}) for scorer in _SCORERS},
         "2:4": (
