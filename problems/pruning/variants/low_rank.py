@@ -90,17 +90,20 @@ def require_multiple(kind: str, multiple: int) -> None:
         raise ConfigError(f"multiple of variant {kind!r} must be at least 1, got {multiple}")
 
 
-def site_ranks(place: Place, form: Form, density: float) -> dict[str, int]:
-    """Rank of every linear layer of a place that gets smaller; the others stay dense.
+def layer_rank(form: Form, density: float, shape: tuple[int, int]) -> int | None:
+    """Rank of a layer of (d_out, d_in); None where no rank makes it smaller at that density.
 
-    Where the density is too low for rank 1, the layer gets rank 1.
+    Where the density is too low for rank 1, it is rank 1.
     """
-    found = {}
-    for path, (rows, columns) in place.shapes().items():
-        rank = max(1, form.rank(density, rows, columns))
-        if form.weights(rank, rows, columns) + form.indices(rank) < rows * columns:
-            found[path] = rank
-    return found
+    rank = max(1, form.rank(density, *shape))
+    taken = form.weights(rank, *shape) + form.indices(rank)
+    return rank if taken < shape[0] * shape[1] else None
+
+
+def site_ranks(place: Place, form: Form, density: float) -> dict[str, int]:
+    """Rank of every linear layer of a place that gets smaller; the others stay dense."""
+    ranks_of = {p: layer_rank(form, density, shape) for p, shape in place.shapes().items()}
+    return {path: rank for path, rank in ranks_of.items() if rank is not None}
 
 
 def factored(

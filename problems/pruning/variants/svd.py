@@ -44,7 +44,9 @@ class SVD:
             layer = get(place.block.module, path)
             first, second = (library.fitted(self)[name] for name in names(place.block, path))
             first, second = first[:rank].clone(), second[:, :rank].contiguous()
-            return Factors(first.to(layer.weight.device), second.to(layer.weight.device), layer.bias)
+            return Factors(
+                first.to(layer.weight.device), second.to(layer.weight.device), layer.bias
+            )
 
         return at_densities(place, self.name, FactorsForm(), levels, module)
 
