@@ -94,12 +94,14 @@ class Prefixes:
     ) -> dict[str, torch.Tensor]:  # fmt: skip
         """Inputs of some layers, (B*T, d_in) in float64, zero at padding."""
         seen: dict[str, torch.Tensor] = {}
-        handles = [
-            get(block, path).register_forward_pre_hook(
-                lambda module, given, path=path: seen.update({path: given[0]})
-            )
-            for path in paths
-        ]
+
+        def noting(path: str) -> Any:
+            def hook(module: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+                seen[path] = given[0]
+
+            return hook
+
+        handles = [get(block, p).register_forward_pre_hook(noting(p)) for p in paths]
         try:
             self._run(states, index, batch, block)
         finally:

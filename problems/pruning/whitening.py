@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-from evo.errors import ModelError
-
 from .calibration import Calibration
 from .grams import grams
 from .layouts import get, matrix
@@ -28,9 +26,12 @@ REPAIR = 1e-6
 class Spectrum:
     """A matrix as factors of which every rank is a prefix: W_r = ``second[:, :r] @ first[:r]``.
 
+    SVD-LLM gives each factor Σ^½. The product is the same; with all of Σ in the first one, nothing
+    is divided by vanishing singular values, and half precision holds both for inputs of any size.
+
     Args:
-        first: Σ^½ Vᵀ S⁻¹, (k, n) with k = min(m, n).
-        second: U Σ^½, (m, k).
+        first: Uᵀ W = Σ Vᵀ S⁻¹, (k, n) with k = min(m, n).
+        second: U, (m, k).
         values: Singular values Σ of W S, descending, (k,).
     """
 
@@ -59,7 +60,7 @@ class Spectra:
         """Factors block by block, in the model's dtype, under :func:`names`.
 
         Raises:
-            ModelError: Inputs or factors are not finite.
+            ModelError: Inputs are not finite.
         """
         if self.whiten:
             for block, found in grams(calibration):
@@ -104,13 +105,9 @@ def spectrum(weight: torch.Tensor, root: torch.Tensor | None = None) -> Spectrum
         In float64.
     """
     weight = weight.double()
-    left, values, _ = torch.linalg.svd(
-        weight if root is None else weight @ root, full_matrices=False
-    )
-    scale = values.sqrt()
-    # Σ⁻¹ Uᵀ W equals Vᵀ S⁻¹, and asks for no inverse of S
-    inverse = torch.where(scale > 0, 1 / scale, 0.0)
-    return Spectrum(inverse[:, None] * (left.t() @ weight), left * scale, values)
+    whitened = weight if root is None else weight @ root
+    left, values, _ = torch.linalg.svd(whitened, full_matrices=False)
+    return Spectrum(left.t() @ weight, left, values)
 
 
 def _block(block: Block, roots: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -120,9 +117,4 @@ def _block(block: Block, roots: Mapping[str, torch.Tensor]) -> dict[str, torch.T
         found = spectrum(weight, roots.get(path))
         first, second = names(block, path)
         made[first], made[second] = (t.to(weight.dtype) for t in (found.first, found.second))
-        if not (made[first].isfinite().all() and made[second].isfinite().all()):
-            raise ModelError(
-                f"factors of {path} of block {block.index} do not fit into {weight.dtype}",
-                hint="load the model as float32 with --set problem.dtype=float32",
-            )
     return made

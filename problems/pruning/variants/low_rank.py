@@ -21,8 +21,10 @@ Build = Callable[[str, int], nn.Module]
 class Form(Protocol):
     """How a layer of low rank is stored."""
 
-    type: str
-    """Its name in :data:`..modules.MODULES`."""
+    @property
+    def type(self) -> str:
+        """Its name in :data:`..modules.MODULES`."""
+        ...
 
     def rank(self, density: float, rows: int, columns: int) -> int:
         """Rank at a density, 0 where even rank 1 takes more."""

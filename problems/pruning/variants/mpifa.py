@@ -119,7 +119,7 @@ class MPIFA:
     def _layer(
         self, block: Block, path: str, root: torch.Tensor, gram: torch.Tensor, cross: torch.Tensor
     ) -> Pivot | None:
-        layer = get(block.module, path)
+        layer: Any = get(block.module, path)
         rank = layer_rank(PivotForm(self.multiple), self.density, shape_of(layer))
         if rank is None:
             return None
@@ -154,7 +154,7 @@ class MPIFA:
         found = site_ranks(place, form, self.density)
 
         def module(path: str, rank: int) -> nn.Module:
-            layer = get(place.block.module, path)
+            layer: Any = get(place.block.module, path)
             tensors = library.fitted(self)
             pivots, kept, mix = (
                 tensors[_name(place.block, path, part)].to(layer.weight.device)

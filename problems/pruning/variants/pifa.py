@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -48,7 +49,7 @@ class PIFA:
         """One variant per distinct set of ranks; none where nothing gets smaller."""
 
         def module(path: str, rank: int) -> nn.Module:
-            layer = get(place.block.module, path)
+            layer: Any = get(place.block.module, path)
             weight = matrix(layer)
             first, second = (library.fitted(self)[name] for name in names(place.block, path))
             form = pivot_form(first[:rank].to(weight.device), second[:, :rank].to(weight.device))

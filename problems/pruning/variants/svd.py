@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -41,7 +42,7 @@ class SVD:
         """One variant per distinct set of ranks; none where nothing gets smaller."""
 
         def module(path: str, rank: int) -> nn.Module:
-            layer = get(place.block.module, path)
+            layer: Any = get(place.block.module, path)
             first, second = (library.fitted(self)[name] for name in names(place.block, path))
             first, second = first[:rank].clone(), second[:, :rank].contiguous()
             return Factors(
