@@ -25,7 +25,7 @@ from problems.pruning.grams import input_groups
 from problems.pruning.layouts import get, matrix
 from problems.pruning.listening import layers_of
 from problems.pruning.modules import Factors, Pivot
-from problems.pruning.prefixes import Prefixes
+from problems.pruning.side_by_side import Prefixes
 from problems.pruning.searches import Mixed
 from problems.pruning.sweep import Sweep
 from problems.pruning.variants.mpifa import MPIFA
@@ -344,7 +344,7 @@ def test_only_the_blocks_that_are_asked_for_are_refitted() -> None:
     (piece,) = MPIFA().fit(last)
 
     assert {name.split(".")[0] for name in piece} == {"2"}
-    gram, cross = Prefixes(last).products(
+    gram, cross = Prefixes(problem.pretrained, last.batches).products(
         0, *(problem.pretrained.blocks[0].module,) * 2, "self_attn.q_proj"
     )
     torch.testing.assert_close(gram, cross)
@@ -439,6 +439,40 @@ def test_settings_of_methods_reach_the_kind() -> None:
 def test_targets_that_cannot_be_reached(method: str, sparsity: float, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         build("method", ref(method))(problem_of("llama"), sparsity, RNG)
+
+
+# ---- on the pruned prefix of a chosen candidate
+
+
+def test_chosen_truncations_are_weighed_by_the_inputs_on_their_prefix() -> None:
+    problem = problem_of("llama", variants=["svd@0.5", "pifa@0.5"])
+    row = np.tile([1, 2], 11)[: len(problem.table)].astype(np.int16)
+
+    other, genomes = problem.polished(Genomes({"choices": row[None]}))
+
+    taken = genomes["choices"][0]
+    assert value(other, "params", taken) == value(problem, "params", row)
+    site = other.table.sites[-1]
+    (path,) = site.place.linears
+    weight = matrix(get(site.place.block.module, path)).double()
+    module: Any = site.variants[1].build()[path]
+    rank = site.variants[1].shape["modules"][path]["svd_rank"]
+    prefix = taken.copy()
+    prefix[-7:] = 0  # the last block is dense while its inputs are looked at
+    x = inputs_of(problem, pruned_model(problem.pretrained, other.table, prefix), 2, path)
+    left = torch.linalg.svdvals(weight @ x)[rank:].square().sum()
+    lost = ((weight - dense_weight(module)) @ x).square().sum()
+    assert float(lost) == pytest.approx(float(left), rel=1e-3)
+
+
+def test_refits_in_sequence_are_already_on_their_prefix() -> None:
+    problem = problem_of("llama", variants=["mpifa(density=0.6)"])
+    row = np.ones(len(problem.table), dtype=np.int16)
+
+    other, genomes = problem.polished(Genomes({"choices": row[None]}))
+
+    again, before = (value(p, "kl", r) for p, r in ((other, genomes["choices"][0]), (problem, row)))
+    assert again == pytest.approx(before, abs=1e-3)
 
 
 # ---- exports

@@ -6,13 +6,12 @@ while its layers are being replaced, and no earlier block is run twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from .calibration import Calibration
 from .layouts import get
 from .models import Pretrained
 
@@ -21,16 +20,14 @@ class Prefixes:
     """Hidden states of all micro-batches in front of one block, in both models.
 
     Args:
-        calibration: The pruned model (``pretrained``), the dense one, and the text. The blocks of
-            both must line up.
+        dense: The dense model, whose embeddings the pruned one shares.
+        batches: The text.
     """
 
-    def __init__(self, calibration: Calibration) -> None:
-        self._masks = [b.mask for b in calibration.batches]
-        self._calls, self._dense = _calls(calibration.dense, calibration.batches)
+    def __init__(self, dense: Pretrained, batches: Sequence[Any]) -> None:
+        self._masks = [b.mask for b in batches]
+        self._calls, self._dense = _calls(dense, batches)
         self._pruned = self._dense
-        if calibration.pretrained is not calibration.dense:
-            _, self._pruned = _calls(calibration.pretrained, calibration.batches)
 
     @torch.inference_mode()
     def products(

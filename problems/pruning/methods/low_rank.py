@@ -13,8 +13,6 @@ import numpy as np
 from evo.errors import ConfigError
 from operators import RNG
 
-from ..layouts import get, matrix
-from ..listening import layers_of
 from ..searches import Mixed
 from . import Outcome
 
@@ -98,17 +96,14 @@ def smallest(problem: Mixed, sparsity: float, *, exact: bool) -> Outcome:
     Raises:
         ConfigError: It is less, and ``exact`` asks for it.
     """
-    table = problem.table
-    layers = layers_of(problem.pretrained.blocks)
-    weights = sum(matrix(get(block.module, path)).numel() for block, path in layers)
-    removed = float((table.params[:, 0] - table.params[:, 1]).sum()) / weights
-    if exact and removed < sparsity:
+    outcome = Outcome(problem, np.ones(len(problem.table), dtype=np.int16))
+    if exact and outcome.sparsity < sparsity:
         raise ConfigError(
-            f"a sparsity of {sparsity:g} cannot be reached: with the lowest rank in each of "
-            f"{len(layers)} linear layers, {removed:.4g} of their weights goes",
-            hint="ask for less, or use a kind of variant that removes whole parts",
+            f"a sparsity of {sparsity:g} cannot be reached: with the lowest rank in every linear "
+            f"layer, {outcome.sparsity:.4g} of their weights go",
+            hint="ask for less, or take a method that removes whole parts",
         )
-    return Outcome(problem, np.ones(len(table), dtype=np.int16))
+    return outcome
 
 
 def named(kind: str, **settings: object) -> str:

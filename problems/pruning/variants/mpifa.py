@@ -78,28 +78,27 @@ class MPIFA:
     def fit(self, calibration: Calibration) -> Iterator[dict[str, torch.Tensor]]:
         """Pivot forms block by block, in the model's dtype.
 
-        Blocks that are not asked for stay as they are in ``calibration.pretrained``.
+        Blocks that are not asked for stay as they are in ``calibration.pretrained``, whose prefix
+        may be pruned already.
 
         Raises:
             ModelError: Inputs are not finite, or refitted weights leave the model's dtype.
         """
-        prefixes = Prefixes(calibration)
+        dense = calibration.dense
+        prefixes = Prefixes(dense, calibration.batches)
         wanted = {block.index for block in calibration.blocks}
-        pairs = zip(calibration.dense.blocks, calibration.pretrained.blocks, strict=True)
-        for dense, pruned in pairs:
-            if dense.index in wanted:
-                made = self._block(prefixes, dense)
-                prefixes.advance(dense.index, dense.module, twin(dense.module, made))
-                wanted.remove(dense.index)
-                yield {
-                    _name(dense, path, part): tensor
-                    for path, module in made.items()
-                    for part, tensor in _parts(module).items()
-                }
-            else:
-                prefixes.advance(dense.index, dense.module, pruned.module)
-            if not wanted:
-                return
+        now: Any = get(calibration.pretrained.model, dense.blocks_path)
+        for block in dense.blocks[: max(wanted) + 1]:
+            if block.index not in wanted:
+                prefixes.advance(block.index, block.module, now[block.index])
+                continue
+            made = self._block(prefixes, block)
+            prefixes.advance(block.index, block.module, twin(block.module, made))
+            yield {
+                _name(block, path, part): tensor
+                for path, module in made.items()
+                for part, tensor in _parts(module).items()
+            }
 
     def _block(self, prefixes: Prefixes, block: Block) -> dict[str, Pivot]:
         """The block's layers of low rank, refitted group by group."""
