@@ -161,6 +161,23 @@ def test_the_pivot_form_is_lossless(shape: Any, dtype: torch.dtype, within: floa
     assert form.mix.abs().max() < 10  # rows far from independent would give large numbers
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-16, 1e-9])
+@pytest.mark.parametrize("factor", ["first", "second", "both"])
+def test_products_of_a_lower_rank_have_a_pivot_form_too(factor: str, noise: float) -> None:
+    first, second = random(6, 20, seed=1), random(15, 6, seed=2)
+    if factor != "second":
+        first[3:] = first[:3] + noise * random(3, 20, seed=3)
+    if factor != "first":
+        second[:, 3:] = second[:, :3] + noise * random(15, 3, seed=4)
+
+    form = pivot_form(first, second)
+
+    assert form.mix.abs().max() < 1e3
+    torch.testing.assert_close(dense_of(form, 15), second @ first)
+    nothing = pivot_form(torch.zeros(2, 5), torch.zeros(4, 2))
+    assert (dense_of(nothing, 4) == 0).all()
+
+
 def test_a_rank_above_the_matrix_has_no_pivot_form() -> None:
     with pytest.raises(ConfigError, match="ranks from 1 to 3, got svd_rank 4"):
         pivot_form(random(4, 6), random(3, 4))

@@ -12,6 +12,8 @@ import torch
 
 from .ranks import require_rank
 
+LARGE = 1e3  # pivoting keeps independent rows' entries of C near one
+
 
 @dataclass(frozen=True)
 class PivotForm:
@@ -32,8 +34,8 @@ def pivot_form(first: torch.Tensor, second: torch.Tensor) -> PivotForm:
     """Pivot form of a product of two factors.
 
     Args:
-        first: V, (r, n) of rank r.
-        second: U, (m, r) of rank r.
+        first: V, (r, n).
+        second: U, (m, r).
 
     Returns:
         Of U V, in float64.
@@ -45,11 +47,14 @@ def pivot_form(first: torch.Tensor, second: torch.Tensor) -> PivotForm:
     require_rank(len(first), len(second), first.shape[1])
     # with Vᵀ = Q R, the rows of U V have the geometry of those of U Rᵀ, which are shorter
     _, triangle = torch.linalg.qr(first.t())
-    pivots = pivot_rows(second @ triangle.t(), len(first))
+    rows = second @ triangle.t()
+    pivots = pivot_rows(rows, len(first))
     others = torch.ones(len(second), dtype=torch.bool, device=second.device)
     others[pivots] = False
-    mix = torch.linalg.solve(second[pivots].t(), second[others].t()).t()
-    return PivotForm(pivots.to(torch.int32), second[pivots] @ first, mix)
+    mix, _ = torch.linalg.solve_ex(second[pivots].t(), second[others].t())
+    if not (mix.abs() < LARGE).all():  # the rank is lower, and the last pivots were no choice
+        mix = torch.linalg.pinv(rows[pivots].t(), rtol=1e-12) @ rows[others].t()
+    return PivotForm(pivots.to(torch.int32), second[pivots] @ first, mix.t())
 
 
 def pivot_rows(matrix: torch.Tensor, count: int) -> torch.Tensor:
