@@ -161,6 +161,15 @@ def test_the_pivot_form_is_lossless(shape: Any, dtype: torch.dtype, within: floa
     assert form.mix.abs().max() < 10  # rows far from independent would give large numbers
 
 
+def test_pivots_of_a_product_are_those_of_the_matrix() -> None:
+    first = random(8, 20, seed=1) * 10 ** -torch.linspace(0, 4, 8).double()[:, None]
+    second = random(30, 8, seed=2)
+    order = scipy.linalg.qr((second @ first).numpy().T, pivoting=True)[2]
+
+    assert pivot_form(first, second).pivots.tolist() == sorted(order[:8])
+    assert pivot_rows(second, 8).tolist() != sorted(order[:8])  # the second factor says otherwise
+
+
 @pytest.mark.parametrize("noise", [0.0, 1e-16, 1e-9])
 @pytest.mark.parametrize("factor", ["first", "second", "both"])
 def test_products_of_a_lower_rank_have_a_pivot_form_too(factor: str, noise: float) -> None:
