@@ -25,8 +25,8 @@ from problems.pruning.grams import input_groups
 from problems.pruning.layouts import get, matrix
 from problems.pruning.listening import layers_of
 from problems.pruning.modules import Factors, Pivot
-from problems.pruning.side_by_side import Prefixes
 from problems.pruning.searches import Mixed
+from problems.pruning.side_by_side import Prefixes
 from problems.pruning.sweep import Sweep
 from problems.pruning.variants.mpifa import MPIFA
 from problems.pruning.whitening import Spectra

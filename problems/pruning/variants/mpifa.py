@@ -25,8 +25,8 @@ from ..library import Library
 from ..models import Block
 from ..modules import Pivot
 from ..pivoting import pivot_form
-from ..side_by_side import Prefixes
 from ..refit import RIDGE, refit, targets
+from ..side_by_side import Prefixes
 from ..sites import Place, Variant, shape_of
 from ..whitening import spectrum, whitener
 from .low_rank import PivotForm, factored, layer_rank, require_multiple, site_ranks
