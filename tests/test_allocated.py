@@ -166,7 +166,7 @@ def test_every_family_is_pruned(family: str, name: str, tmp_path: Path) -> None:
 
 
 def test_a_uniform_allocation_is_the_plain_scorer_bit_for_bit(problems: Any) -> None:
-    for scorer in ("wanda", "ria", "sparsegpt"):
+    for scorer in ("wanda", "wanda(counts=nearest)", "ria", "sparsegpt"):
         ours, plain = (
             method(problems["llama"], 0.4, rng())
             for method in (Allocated("uniform", scorer), Plain(scorer))
@@ -242,6 +242,9 @@ def test_single_rows_lose_what_each_was_given() -> None:
     assert gone.tolist() == [[False, True, True, False], [True, False, False, False],
                              [False, True, True, True]]  # fmt: skip
     assert row_zeros(4, np.array([0.5, 0.25, 0.99])) == 2 + 1 + 3
+    near = gone_by_row(scores, np.array([0.4, 0.2, 0.6]), "nearest")
+    assert near.sum(1).tolist() == [2, 1, 2]
+    assert row_zeros(4, np.array([0.4, 0.2, 0.6]), "nearest") == 5
 
 
 def test_shares_of_rows_are_built_and_counted(problems: Any) -> None:
