@@ -26,6 +26,7 @@ from . import allocate, cost, library, models, quality, starts, variants
 from .allocate import Allocator
 from .allocate.knee import bounded
 from .data import Data
+from .sampling import require_known
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
 
@@ -50,6 +51,9 @@ class Mixed:
         calibration: Another source for the importance of weights.
         search: Another source for the objectives.
         validation: Another source for the final judgement.
+        sampling: How calibration text is chosen out of all that is not search or validation text:
+            ``random``, ``zipcal`` (most different words) or ``perplexity`` (what the dense language
+            model predicts best).
         separator: Line that separates documents in a file.
         length: Tokens per sequence; by default 64 for encoders and 256 for language models.
         sizes: Sequences (or ``"4096 tokens"``) of calibration, search and validation.
@@ -87,6 +91,7 @@ class Mixed:
         calibration: str | Mapping[str, Any] | None = None,
         search: str | Mapping[str, Any] | None = None,
         validation: str | Mapping[str, Any] | None = None,
+        sampling: str = "random",
         separator: str | None = None,
         length: int | None = None,
         sizes: Mapping[str, int | str] | None = None,
@@ -106,8 +111,10 @@ class Mixed:
     ) -> None:
         self._asked, self._order = _asked(variants), _known_order(order)
         self._allocators = _allocators(allocators)
+        require_known(sampling)
         self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.kind = self.pretrained.kind
+        self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
         self.data = Data.load(
             self.pretrained,
             sources={
@@ -115,11 +122,10 @@ class Mixed:
             },
             separator=separator, length=length, sizes=sizes or {}, seed=seed,
             pairs=pairs, validation_pairs=validation_pairs, pooling=pooling,
-            tokens_at_once=tokens_at_once,
+            tokens_at_once=tokens_at_once, sampled=sampling, cache=self._cache,
         )  # fmt: skip
         self._traversal = traversal
         self._states_memory = int(states_memory * 1e9)
-        self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
         self.validation = True
         self._latency: dict[str, Any] = {}
         self._latency_settings: dict[str, int] = {"batch": 1, "length": 0, "repeats": cost.REPEATS}
