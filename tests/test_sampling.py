@@ -223,10 +223,11 @@ def test_search_text_is_the_same_whatever_overlapping_calibration_text_is_picked
 
     plain = window_splits(tokenizer(), config)
     sought = {tuple(r) for r in plain.search.ids.tolist()}
-    picked = window_splits(
-        tokenizer(), config,
-        lambda rows: iter(sorted(range(len(rows)), key=lambda i: (tuple(rows[i]) not in sought, -i))),
-    )  # fmt: skip
+
+    def those_of_search_first(rows: Any) -> Any:
+        return iter(sorted(range(len(rows)), key=lambda i: (tuple(rows[i]) not in sought, -i)))
+
+    picked = window_splits(tokenizer(), config, those_of_search_first)
 
     assert torch.equal(plain.search.ids, picked.search.ids)
     assert torch.equal(plain.validation.ids, picked.validation.ids)
