@@ -29,6 +29,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
     },
     "variant": {
         "heads": "problems.pruning.variants.heads:HEADS",
+        "mustafar": "problems.pruning.variants.mustafar:MUSTAFAR",
         "removal": "problems.pruning.variants.removal:REMOVAL",
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
         "width": "problems.pruning.variants.width:WIDTH",

@@ -269,7 +269,9 @@ def test_an_unknown_sampling_is_one_sentence_and_exit_code_2(capsys):
 def test_text_of_unknown_tokens_is_refused(tmp_path, llama):
     (tmp_path / "other.txt").write_text("zyxw vutsr qponm " * 500)
 
-    with pytest.raises(DataError, match=r"the calibration text \(other.txt\).*100% of its tokens"):
+    with pytest.raises(
+        DataError, match=r"the text for calibration \(other.txt\).*100% of its tokens"
+    ):
         load(
             llama, "random", sources={"text": "default", "calibration": str(tmp_path / "other.txt")}
         )
@@ -285,6 +287,21 @@ def test_text_that_the_tokenizer_loses_is_refused(tmp_path, llama):
         load(llama, "random", sources={"text": "default", "calibration": source})
     load(llama, "random", sizes={**SIZES, "calibration": 2},
          sources={"text": "default", "calibration": str(tmp_path / "other.txt")})  # fmt: skip
+
+
+def test_words_cut_by_the_rules_of_another_tokenizer_are_refused(tmp_path, llama):
+    """Qwen 2 reads every tokenizer's words as pairs of bytes; of this one hardly any are left."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=200, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, intermediate_size=16,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "wrong")
+    tokenizer().save_pretrained(tmp_path / "wrong")
+
+    with pytest.raises(DataError, match=r"text for calibration, search, validation .* 26% of its"):
+        load(tmp_path / "wrong", "random")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_embeds_is_refused(tmp_path):

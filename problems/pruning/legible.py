@@ -33,7 +33,8 @@ def require_legible(text: Text, units: Sequence[Ids], tokenizer: Any, sides: Seq
         DataError: Over half of the tokens are unknown, or under a third of the letters and digits
             come back when the tokens are decoded.
     """
-    what = f"{' and '.join(reversed(sides))} text ({text.origin}) is illegible to the tokenizer"
+    for_what = ", ".join(reversed(sides))
+    what = f"text for {for_what} ({text.origin}) is illegible to the tokenizer"
     unknown = _unknown_share(units, tokenizer)
     if unknown > MOST_UNKNOWN:
         raise DataError(

@@ -197,6 +197,7 @@ class Mixed:
             places(
                 pretrained.blocks, granularity, itemsize=itemsize,
                 tokens=self.data.attended, caches=self.kind == "lm",
+                length=self.data.length,
             ),
             self.library, self._asked,
         )  # fmt: skip
