@@ -300,7 +300,9 @@ def test_words_cut_by_the_rules_of_another_tokenizer_are_refused(tmp_path, llama
     Qwen2ForCausalLM(config).save_pretrained(tmp_path / "wrong")
     tokenizer().save_pretrained(tmp_path / "wrong")
 
-    with pytest.raises(DataError, match=r"text for calibration, search, validation .* 26% of its"):
+    with pytest.raises(
+        DataError, match=r"text for calibration, search, validation .*: \d+% of its letters"
+    ):
         load(tmp_path / "wrong", "random")
 
 
