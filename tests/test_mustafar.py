@@ -46,6 +46,18 @@ KINDS = ["removal", "mustafar(window=4)@0.5,0.9", "mustafar(window=6,values=0)@0
 SIZES = {"calibration": 4, "search": 10, "validation": 2}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _place(tmp_path_factory: Any) -> Any:
+    """Keep loaders that transformers copies out of the home folder."""
+    from transformers import dynamic_module_utils
+
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("loaders")
+    patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(folder))
+    yield
+    patch.undo()
+
+
 # -------------------------------------------------------------------------------- what is kept
 
 
@@ -252,7 +264,7 @@ def test_sweep_equals_one_model_at_a_time_in_both_orders(problem):
         model = pruned_model(problem.pretrained, problem.table, row)
         read = [reader(i, batches[i], one) for i, one in enumerate(logits(problem, model))]
         np.testing.assert_allclose(got, torch.cat(read).numpy(), atol=1e-6)
-    assert swept[1, :, 1].mean() > 0.1
+    assert swept[1, :, 1].mean() > 0.05
     assert len(np.unique(swept[:3, 0, 1])) == 3
 
 
@@ -263,16 +275,24 @@ def cache_name(model: Any) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
-def decoded(model: Any, ids: torch.Tensor, cache: Any, pieces: int = 1, **more: Any) -> Any:
-    """Logits of a text that comes in pieces, through a cache."""
-    found = []
-    with torch.inference_mode():
-        for part in ids.split(pieces, dim=1):
-            step = {k: v[:, : sum(o.shape[1] for o in found) + part.shape[1]]
-                    for k, v in more.items()}  # fmt: skip
-            name = cache_name(model)
-            found.append(model(part, use_cache=True, **{name: cache}, **step).logits)
+def decoded(model: Any, ids: torch.Tensor, cache: Any, pieces: int = 1, left: int = 0) -> Any:
+    """Logits of a text that comes in pieces, through a cache; the first ``left`` are padding."""
+    found, stop, name = [], 0, cache_name(model)
+    for part in ids.split(pieces, dim=1):
+        start, stop = stop, stop + part.shape[1]
+        padded = padding(left, start, stop) if left else {}
+        with torch.inference_mode():
+            found.append(model(part, use_cache=True, **{name: cache}, **padded).logits)
     return torch.cat(found, dim=1)
+
+
+def padding(left: int, start: int, stop: int) -> dict[str, torch.Tensor]:
+    """Mask up to a place and positions from another on; the rotary embedding counts from 0."""
+    every = torch.arange(stop)[None]
+    return {
+        "attention_mask": (every >= left).long(),
+        "position_ids": (every[:, start:] - left).clamp(min=0),
+    }
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -310,12 +330,11 @@ def test_a_static_cache_and_padding_at_the_left_change_nothing(llama):
     with torch.inference_mode():
         wanted = model(ids, use_cache=False).logits
         padded = torch.cat([torch.zeros(1, 5, dtype=ids.dtype), ids], dim=1)
-        seen = (torch.arange(29) >= 5).long()[None]
-        shifted = model(padded, attention_mask=seen, use_cache=False).logits[:, 5:]
+        shifted = model(padded, use_cache=False, **padding(5, 0, 29)).logits[:, 5:]
 
     static = decoded(model, ids, StaticCache(config=model.config, max_cache_len=40))
     at_once = decoded(model, ids, StaticCache(config=model.config, max_cache_len=40), 20)
-    later = decoded(model, padded, DynamicCache(config=model.config), 9, attention_mask=seen)
+    later = decoded(model, padded, DynamicCache(config=model.config), 9, left=5)
 
     for got in (shifted, static, at_once, later[:, 5:]):
         torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
@@ -488,13 +507,6 @@ def test_a_sliding_window_shorter_than_the_recent_one_leaves_nothing_to_prune(tm
 # --------------------------------------------------------------------------------------- exports
 
 
-@pytest.fixture
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import dynamic_module_utils
-
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-
-
 def written(problem: Mixed, row: np.ndarray, folder: Path) -> Any:
     """An export without the check in a new process, opened."""
     patch = pytest.MonkeyPatch()
@@ -506,7 +518,6 @@ def written(problem: Mixed, row: np.ndarray, folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
 
 
-@pytest.mark.usefixtures("_place")
 def test_exports_see_the_sparse_cache_and_decode_with_it(problem, tmp_path):
     row = genome(problem, "mustafar-0.9-w4", "removed", "mustafar-k0.7-v0-w6")
 
@@ -522,7 +533,6 @@ def test_exports_see_the_sparse_cache_and_decode_with_it(problem, tmp_path):
     torch.testing.assert_close(got, whole, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("_place")
 def test_an_export_says_that_memory_needs_another_cache_and_needs_its_loader(llama, tmp_path):
     problem = Mixed(model=str(llama), variants=KINDS, length=24, sizes=SIZES, cache="off")
     row = genome(problem, "mustafar-0.9-w4", "mustafar-0.9-w4", "mustafar-0.9-w4")
@@ -564,13 +574,12 @@ def test_a_search_over_caches_and_removal_runs_from_end_to_end(llama, tmp_path, 
     front = json.loads(capsys.readouterr().out)
     assert main(["export", str(out), "knee", "--to", str(tmp_path / "pruned")]) == 0
 
-    bytes_kept = {round(c["values"]["kv_bytes"], 3) for c in front["candidates"]}
+    bytes_kept = {round(c["values"]["kv_bytes"], 3) for c in front["front"]}
     assert len(bytes_kept) > 3
     assert (tmp_path / "pruned" / "config.json").is_file()
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_place")
 def test_a_new_process_reproduces_the_values_of_every_family(problem, tmp_path):
     row = genome(problem, "mustafar-0.9-w4", "mustafar-k0.7-v0-w6", "removed")
     batch = problem.batch(Genomes({"choices": row[None]}), Context())
