@@ -43,8 +43,9 @@ class Mixed:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
         variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
             ``magnitude-row``, ``ria``, ``ria-row``, ``multiflow``, ``gblm``, ``sparsegpt``,
-            each with optional levels as in ``width@0.5,0.75``; ``2:4`` (any N:M), also as
-            ``2:4@ria`` or ``2:4@sparsegpt``; or ``module:attr``.
+            ``mustafar`` (caches of language models), each with optional levels as in
+            ``width@0.5,0.75``; ``2:4`` (any N:M), also as ``2:4@ria`` or ``2:4@sparsegpt``; or
+            ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
         text: Text for everything: None (the interpreter's documentation), a file, a folder,
             ``hub:NAME`` or a mapping.
