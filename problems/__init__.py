@@ -30,6 +30,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
     "variant": {
         "heads": "problems.pruning.variants.heads:HEADS",
         "mpifa": "problems.pruning.variants.mpifa:REFITTED",
+        "mustafar": "problems.pruning.variants.mustafar:MUSTAFAR",
         "pifa": "problems.pruning.variants.pifa:PIVOTED",
         "removal": "problems.pruning.variants.removal:REMOVAL",
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",

@@ -11,6 +11,10 @@ SMALL = {
     "vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 3, "max_position_embeddings": 128
 }  # fmt: skip
 GQA = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+NAMES: dict[str, Any] = {
+    "pad_token": "[PAD]", "bos_token": "[BOS]", "eos_token": "[EOS]", "unk_token": "[UNK]",
+    "model_max_length": 128,
+}  # fmt: skip
 MHA = {"num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -66,10 +70,23 @@ def tokenizer() -> Any:
     made.post_processor = processors.TemplateProcessing(
         single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 1), ("[EOS]", 2)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]",
-        unk_token="[UNK]", model_max_length=128,
-    )  # fmt: skip
+    return PreTrainedTokenizerFast(tokenizer_object=made, **NAMES)
+
+
+def byte_tokenizer() -> Any:
+    """Byte-level pairs over the same documents: what Qwen 2 turns every tokenizer into."""
+    from pydoc_data.topics import topics
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE(unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    special = ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    made.train_from_iterator(list(topics.values())[:20], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made, **NAMES)
 
 
 def checkpoint(family: str, folder: Path) -> Path:
@@ -84,5 +101,5 @@ def checkpoint(family: str, folder: Path) -> Path:
         for p in model.parameters():  # far from zero, so that every choice changes the outcome
             p.add_(torch.randn_like(p) * (0.3 if p.dim() > 1 else 0.1))
     model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    (byte_tokenizer() if family == "qwen2" else tokenizer()).save_pretrained(folder)
     return folder

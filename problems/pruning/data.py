@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from evo.errors import ConfigError
 
-from . import quality
+from . import quality, sampling
+from .legible import require_embedded
 from .models import Pretrained
 from .pairs import Pairs, read_pairs
 from .splits import Splits, TextConfig, passage_splits, window_splits
@@ -69,11 +70,12 @@ class Data:
         cls, pretrained: Pretrained, *, sources: Mapping[str, Any], separator: str | None,
         length: int | None, sizes: Mapping[str, int | str], seed: int, pairs: str | None,
         validation_pairs: str | None, pooling: str | None, tokens_at_once: int,
+        sampled: str = "random", cache: Path | None = None,
     ) -> Data:  # fmt: skip
         """Read, tokenise and split the text for a model.
 
         Raises:
-            DataError: Text is missing, empty or too short.
+            DataError: Text is missing, empty, too short, or nothing that the tokenizer can read.
             ConfigError: Settings contradict the model.
         """
         causal = pretrained.kind == "lm"
@@ -83,12 +85,16 @@ class Data:
             raise ConfigError(f"sizes has no entry {unknown[0]!r}; it has {', '.join(SPLITS)}")
         settings: dict[str, Any] = dict(sources, separator=separator, length=length, seed=seed)
         config = TextConfig(sizes=dict(sizes), **settings)  # type: ignore[arg-type]
-        made = window_splits if causal else passage_splits
+        made: Any = window_splits if causal else passage_splits
         if (pairs or validation_pairs) and causal:
             raise ConfigError("pairs are judged with sentence encoders; this is a language model")
+        order = sampling.order_of(
+            sampled, pretrained, seed=seed, tokens=tokens_at_once, cache=cache
+        )
+        splits = made(pretrained.tokenizer, config, order)
+        require_embedded(max(int(getattr(splits, side).ids.max()) for side in SPLITS), pretrained)
         return cls(
-            made(pretrained.tokenizer, config),
-            length=length, tokens_at_once=tokens_at_once, causal=causal,
+            splits, length=length, tokens_at_once=tokens_at_once, causal=causal,
             pooling=pooling_of(pretrained.folder, pooling),
             pairs=_pairs(pretrained, pairs, validation_pairs, tokens_at_once),
             window=getattr(pretrained.config, "sliding_window", None),

@@ -1,7 +1,8 @@
 """Modules that stand in a pruned model where a linear layer or a submodule was.
 
-This file stands alone (torch only): exported models carry a copy of it. An export says of each such
-module its type and sizes; :data:`MODULES` builds the empty one from the dense module in its place.
+This file stands alone (torch, and :mod:`.sparse_cache` beside it): exported models carry a copy of
+it. An export says of each such module its type and sizes; :data:`MODULES` builds the empty one from
+the dense module in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from .sparse_cache import opened_attention
 
 
 class Factors(nn.Module):
@@ -111,5 +114,6 @@ def linear_shape(dense: Any) -> tuple[int, int]:
 MODULES: dict[str, Callable[..., nn.Module]] = {
     "factors": Factors.empty,
     "pivot": Pivot.empty,
+    "sparse_cache": opened_attention,
 }
 """Type → (the dense module in its place, **sizes) → an empty module of that type."""

@@ -26,6 +26,7 @@ from . import allocate, cost, library, models, quality, starts, variants
 from .allocate import Allocator
 from .allocate.knee import bounded
 from .data import Data
+from .sampling import require_known
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
 
@@ -40,10 +41,8 @@ class Mixed:
 
     Args:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
-        variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
-            ``magnitude-row``, ``ria``, ``ria-row``, ``multiflow``, ``gblm``, ``sparsegpt``,
-            ``svd``, ``pifa``, each with optional levels as in ``width@0.5,0.75``;
-            ``mpifa(density=0.5)``; ``2:4`` (any N:M), also as ``2:4@ria`` or
+        variants: Kinds of choices, see ``evo list variants``; with levels as in
+            ``width@0.5,0.75``, settings as in ``ria(exponent=0.3)``, any N:M as in ``2:4`` or
             ``2:4@sparsegpt``; or ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
         text: Text for everything: None (the interpreter's documentation), a file, a folder,
@@ -51,6 +50,9 @@ class Mixed:
         calibration: Another source for the importance of weights.
         search: Another source for the objectives.
         validation: Another source for the final judgement.
+        sampling: How calibration text is chosen out of all that is not search or validation text:
+            ``random``, ``zipcal`` (most different words) or ``perplexity`` (what the dense language
+            model predicts best).
         separator: Line that separates documents in a file.
         length: Tokens per sequence; by default 64 for encoders and 256 for language models.
         sizes: Sequences (or ``"4096 tokens"``) of calibration, search and validation.
@@ -88,6 +90,7 @@ class Mixed:
         calibration: str | Mapping[str, Any] | None = None,
         search: str | Mapping[str, Any] | None = None,
         validation: str | Mapping[str, Any] | None = None,
+        sampling: str = "random",
         separator: str | None = None,
         length: int | None = None,
         sizes: Mapping[str, int | str] | None = None,
@@ -107,8 +110,10 @@ class Mixed:
     ) -> None:
         self._asked, self._order = _asked(variants), _known_order(order)
         self._allocators = _allocators(allocators)
+        require_known(sampling)
         self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.kind = self.pretrained.kind
+        self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
         self.data = Data.load(
             self.pretrained,
             sources={
@@ -116,11 +121,10 @@ class Mixed:
             },
             separator=separator, length=length, sizes=sizes or {}, seed=seed,
             pairs=pairs, validation_pairs=validation_pairs, pooling=pooling,
-            tokens_at_once=tokens_at_once,
+            tokens_at_once=tokens_at_once, sampled=sampling, cache=self._cache,
         )  # fmt: skip
         self._traversal = traversal
         self._states_memory = int(states_memory * 1e9)
-        self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
         self.validation = True
         self._latency: dict[str, Any] = {}
         self._latency_settings: dict[str, int] = {"batch": 1, "length": 0, "repeats": cost.REPEATS}
@@ -192,6 +196,7 @@ class Mixed:
             places(
                 pretrained.blocks, granularity, itemsize=itemsize,
                 tokens=self.data.attended, caches=self.kind == "lm",
+                length=self.data.length,
             ),
             self.library, self._asked,
         )  # fmt: skip

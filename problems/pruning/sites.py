@@ -33,14 +33,15 @@ class Cost:
         macs: Multiply-accumulates per token at the evaluated sequence length; zeros count as saved.
         weight_bytes: Bytes of the weights when stored compactly (values and a bitmap under
             sparsity).
-        kv_bytes: Bytes of keys and values kept per token of context.
+        kv_bytes: Bytes of keys and values kept per token of context, on average at the evaluated
+            sequence length.
         weights: Weights of the linear layers that remain and are not zero, biases left out.
     """
 
     params: int
     macs: float
     weight_bytes: int
-    kv_bytes: int
+    kv_bytes: float
     weights: int = 0
 
 
@@ -82,6 +83,7 @@ class Place:
         tokens: Mean number of positions a query attends to, for the attention's
             multiply-accumulates.
         caches: Whether the model keeps keys and values (decoders do).
+        length: Tokens of an evaluated sequence, or None where it is not known.
     """
 
     kind: SiteKind
@@ -92,6 +94,7 @@ class Place:
     itemsize: int
     tokens: float
     caches: bool
+    length: int | None = None
 
     @property
     def name(self) -> str:
@@ -269,8 +272,9 @@ def _own(block: Block, kind: SiteKind, linear: str | None) -> int:
 
 
 def places(
-    blocks: Sequence[Block], granularity: str, *, itemsize: int, tokens: float, caches: bool
-) -> list[Place]:
+    blocks: Sequence[Block], granularity: str, *, itemsize: int, tokens: float, caches: bool,
+    length: int | None = None,
+) -> list[Place]:  # fmt: skip
     """All places of a model in order of depth.
 
     Args:
@@ -279,6 +283,7 @@ def places(
         itemsize: Bytes of one weight.
         tokens: Mean number of positions a query attends to.
         caches: Whether keys and values are kept per token.
+        length: Tokens of an evaluated sequence.
 
     Raises:
         ConfigError: Unknown granularity.
@@ -301,5 +306,5 @@ def places(
             )
         for kind, linears, part in wanted:
             own = _own(block, kind, linears[0] if kind == "linear" else None)
-            found.append(Place(kind, block, linears, own, part, itemsize, tokens, caches))
+            found.append(Place(kind, block, linears, own, part, itemsize, tokens, caches, length))
     return found

@@ -15,6 +15,7 @@ import torch
 from evo.errors import DataError
 from evo.streams import stream
 
+from .legible import require_legible
 from .text import MEGABYTES, Source, Text, documents, paragraphs
 from .windows import Begin, Ids, Passages, Windows, cut, encoded, padded, tokenised
 
@@ -23,6 +24,8 @@ SIDES: tuple[Side, ...] = ("validation", "search", "calibration")  # the first k
 SIZES: Mapping[Side, int | str] = {"calibration": 32, "search": 64, "validation": 64}
 
 S = TypeVar("S", Windows, Passages)
+Order = Callable[[Sequence[Ids]], Iterator[int]]
+"""Positions in a pool of sequences, the one wanted most first; see :mod:`.sampling`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,18 @@ class Splits(Generic[S]):
         return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
 
 
-def window_splits(tokenizer: Any, config: TextConfig | None = None) -> Splits[Windows]:
+def window_splits(
+    tokenizer: Any, config: TextConfig | None = None, order: Order | None = None
+) -> Splits[Windows]:
     """Disjoint windows for language models.
 
     A shared source is dealt out by whole documents where these fill all sides, else by windows.
+
+    Args:
+        tokenizer: A tokenizer of `transformers`.
+        config: Which text, and how much of it.
+        order: In which order calibration windows are picked out of all that fell to this side; by
+            default as they come. The other sides do not depend on it.
 
     Raises:
         DataError: A source cannot be read, or is too short for what was asked.
@@ -89,16 +100,21 @@ def window_splits(tokenizer: Any, config: TextConfig | None = None) -> Splits[Wi
     config = config or TextConfig()
     made = _Made(
         "windows",
+        tokenizer,
         units=lambda text: tokenised(text, tokenizer, config.begin),
         pack=lambda units: cut(units, config.length),
     )
-    rows, facts = _split(config, made)
+    rows, facts = _split(config, made, order)
     sides = {side: Windows(torch.from_numpy(np.stack(found))) for side, found in rows.items()}
     return Splits(**sides, facts=facts)
 
 
-def passage_splits(tokenizer: Any, config: TextConfig | None = None) -> Splits[Passages]:
+def passage_splits(
+    tokenizer: Any, config: TextConfig | None = None, order: Order | None = None
+) -> Splits[Passages]:
     """Disjoint passages (paragraphs) for encoders; a shared source is dealt out by passages.
+
+    The arguments are those of :func:`window_splits`.
 
     Raises:
         DataError: A source cannot be read, or is too short for what was asked.
@@ -106,10 +122,11 @@ def passage_splits(tokenizer: Any, config: TextConfig | None = None) -> Splits[P
     config = config or TextConfig()
     made = _Made(
         "passages",
+        tokenizer,
         units=lambda text: encoded(paragraphs(text.documents), tokenizer, config.length),
         pack=list,
     )
-    rows, facts = _split(config, made)
+    rows, facts = _split(config, made, order)
     sides = {side: padded(found, tokenizer) for side, found in rows.items()}
     return Splits(**sides, facts=facts)
 
@@ -119,6 +136,7 @@ class _Made:
     """How sequences come to be: a text gives units, which are packed to rows."""
 
     noun: str
+    tokenizer: Any
     units: Callable[[Text], list[Ids]]
     pack: Callable[[Sequence[Ids]], list[Ids]]
 
@@ -130,18 +148,34 @@ class _Size:
     amount: int
     in_tokens: bool
 
+    def step(self, unit: Ids) -> int:
+        """How much one unit counts."""
+        return len(unit) if self.in_tokens else 1
+
     def share(self, unit: Ids) -> float:
         """The part of what is wanted that one unit gives."""
-        return (len(unit) if self.in_tokens else 1) / self.amount
+        return self.step(unit) / self.amount
 
     def first(self, rows: Sequence[Ids]) -> list[Ids]:
         """The fewest first rows that are enough, or none when all are too few."""
-        steps = [len(row) if self.in_tokens else 1 for row in rows]
-        last = int(np.searchsorted(np.cumsum(steps), self.amount))
+        last = int(np.searchsorted(np.cumsum([self.step(row) for row in rows]), self.amount))
         return list(rows[: last + 1]) if last < len(rows) else []
 
+    def picked(self, pool: Sequence[Ids], order: Order) -> list[Ids]:
+        """The fewest rows that are enough, in the order in which they are picked."""
+        found: list[Ids] = []
+        missing = self.amount
+        for position in order(pool):
+            found.append(pool[position])
+            missing -= self.step(pool[position])
+            if missing <= 0:
+                break
+        return found
 
-def _split(config: TextConfig, made: _Made) -> tuple[dict[Side, list[Ids]], dict[str, str]]:
+
+def _split(
+    config: TextConfig, made: _Made, order: Order | None
+) -> tuple[dict[Side, list[Ids]], dict[str, str]]:
     """Rows and facts of every side; rows that an earlier side took are left out of later ones."""
     if config.length < 2:
         raise DataError(f"`length` is {config.length}; sequences need at least 2 tokens")
@@ -149,18 +183,27 @@ def _split(config: TextConfig, made: _Made) -> tuple[dict[Side, list[Ids]], dict
         raise DataError(f"no side {unknown[0]!r} to size", hint=f"sides: {', '.join(SIDES)}")
     rows: dict[Side, list[Ids]] = {}
     facts: dict[str, str] = {}
+    pools: dict[Side, tuple[Text, list[Ids]]] = {}
     sizes = {side: _size(config, side, windowed=made.noun == "windows") for side in SIDES}
     for source, sides in _sources(config):
         text = documents(source, config.separator, megabytes=config.megabytes)
         wanted: dict[Side, _Size] = {side: sizes[side] for side in sides}
         taken = {row.tobytes() for found in rows.values() for row in found}
-        found, n_dropped = _choose(made, text, wanted, taken, config)
+        found, shares, n_dropped = _choose(made, text, wanted, taken, config)
         rows |= found
+        pools |= {side: (text, share) for side, share in shares.items()}
         facts |= {f"{side} text": _fact(text, found[side], made.noun) for side in sides}
         if n_dropped:
             facts[f"{', '.join(sides)} duplicates"] = (
                 f"{n_dropped:,} repeated pieces of {text.origin} were left out"
             )
+    if order is not None:
+        text, pool = pools["calibration"]
+        others = {row.tobytes() for side in SIDES[:2] for row in rows[side]}
+        pool = [row for row in pool if row.tobytes() not in others]
+        rows["calibration"] = sizes["calibration"].picked(pool, order)
+        told = _fact(text, rows["calibration"], made.noun)
+        facts["calibration text"] = f"{told}, picked out of {len(pool):,}"
     return rows, facts
 
 
@@ -211,22 +254,24 @@ def _size(config: TextConfig, side: Side, *, windowed: bool) -> _Size:
 
 def _choose(
     made: _Made, text: Text, wanted: Mapping[Side, _Size], taken: set[bytes], config: TextConfig
-) -> tuple[dict[Side, list[Ids]], int]:
-    """Enough rows of one text for each side, and how many repeated pieces were left out."""
+) -> tuple[dict[Side, list[Ids]], dict[Side, list[Ids]], int]:
+    """Enough rows of one text for each side, all that fell to it, and how many pieces repeat."""
     units = made.units(text)
+    require_legible(text, units, made.tokenizer, list(wanted))
     rng = stream(config.seed, "text split")
     for pool, shares in _attempts(made, units, wanted, taken, rng):
         found: dict[Side, list[Ids]] = {}
+        pools: dict[Side, list[Ids]] = {}
         seen, n_dropped = set(taken), len(made.pack(units)) - len(made.pack(pool))
         for (side, size), share in zip(wanted.items(), shares, strict=True):
             rows = made.pack(share)
             fresh = [row for row in rows if row.tobytes() not in seen]
             fresh = fresh if len(wanted) == 1 else _distinct(fresh, seen)
             n_dropped += len(rows) - len(fresh)
-            found[side] = size.first(fresh)
+            found[side], pools[side] = size.first(fresh), fresh
             seen |= {row.tobytes() for row in found[side]}
         if all(found.values()):
-            return found, n_dropped
+            return found, pools, n_dropped
     raise _too_short(made, text, units, wanted, config.length)
 
 

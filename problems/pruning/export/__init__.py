@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -16,13 +17,13 @@ import torch
 import evo
 from evo.errors import EvoError, ModelError
 
-from .. import layouts, modules
+from .. import layouts, modules, sparse_cache
 from . import card, shim
 from .check import reproduce
 from .plan import Plan, make_plan, plan_blocks
 from .weights import file_tensors, smaller_model, sparse_layers, worth_packing
 
-CARRIED = {"evo_layouts": layouts, "evo_modules": modules}
+CARRIED = {"evo_layouts": layouts, "evo_modules": modules, "evo_sparse_cache": sparse_cache}
 """Files that an export with a loader of its own carries, by their names there."""
 
 
@@ -136,18 +137,14 @@ def _save(
         file.chmod(mode)
     if not plan.plain:
         for name, module in CARRIED.items():
-            (part / f"{name}.py").write_text(Path(str(module.__file__)).read_text())
+            (part / f"{name}.py").write_text(_standing_alone(module))
         (part / "modeling_evo.py").write_text(loader(plan, pretrained))
 
 
 def loader(plan: Plan, pretrained: Any) -> str:
     """Source of the module that opens an export: :mod:`.shim` and the class of this model."""
     base = type(pretrained.model)
-    source = Path(shim.__file__).read_text()
-    for name in CARRIED:
-        source = source.replace(
-            f"from ..{name.removeprefix('evo_')} import", f"from .{name} import"
-        )
+    source = _standing_alone(shim)
     own = plan.model_class(pretrained).__name__
     return (
         f"{source}\n\nfrom {base.__module__} import {base.__name__}  # noqa: E402\n\n\n"
@@ -155,6 +152,16 @@ def loader(plan: Plan, pretrained: Any) -> str:
         f'    """{base.__name__} with blocks of different shapes."""\n\n'
         f'    blocks_path = "{pretrained.blocks_path}"\n'
     )
+
+
+def _standing_alone(module: Any) -> str:
+    """Source of a module whose neighbours lie beside it under the names that exports give them."""
+    source = Path(str(module.__file__)).read_text()
+    for name in CARRIED:
+        source = re.sub(
+            rf"from \.+{name.removeprefix('evo_')} import", f"from .{name} import", source
+        )
+    return source
 
 
 def _refuse_foreign_code(pretrained: Any) -> None:

@@ -17,6 +17,13 @@ from .plan import BlockPlan, Plan
 SENTENCE_FILES = (
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 )  # fmt: skip
+SPARSE_CACHE = (
+    "Where the table says so, attention sees keys and values without their smallest entries, but "
+    "for a window of recent tokens (Mustafar, arXiv 2505.22913). The code beside it computes "
+    "what such a cache gives; it saves no memory by itself, since the caches of transformers store "
+    "dense tensors. Memory is lower only with a cache that stores a bitmap and the values that are "
+    "left. Use `attn_implementation` `eager` or `sdpa`."
+)
 _SAFE = {".json", ".txt", ".safetensors"}
 
 
@@ -129,6 +136,8 @@ def write_card(
         _reason(plan), "", "| block | in the dense model | attention | feed-forward |",
         "|---|---|---|---|", *_rows(plan, pretrained), "",
     ]  # fmt: skip
+    if any(_cache(block) for block in plan.kept):
+        lines += [SPARSE_CACHE, ""]
     if facts["sparsity"]:
         stored = "packed as a bitmap and values" if plan.packed else "stored as zeros"
         lines += [f"Sparsity ({stored}):", ""]
@@ -175,7 +184,19 @@ def _attention(block: BlockPlan, pretrained: Pretrained) -> str:
         return "removed"
     heads = pretrained.blocks[block.index].heads
     kept = heads.groups if block.groups is None else block.groups
-    return _with_sparsity(f"{kept * heads.per_group} of {heads.query} heads", block, "attention")
+    text = f"{kept * heads.per_group} of {heads.query} heads{_cache(block)}"
+    return _with_sparsity(text, block, "attention")
+
+
+def _cache(block: BlockPlan) -> str:
+    """What an attention drops from its cache, or nothing."""
+    for said in block.modules.values():
+        if said["type"] == "sparse_cache":
+            return (
+                f", cache without {said['keys']:.0%} of keys and {said['values']:.0%} of values "
+                f"older than {said['window']} tokens"
+            )
+    return ""
 
 
 def _width(block: BlockPlan) -> str:

@@ -1,9 +1,9 @@
 """Rebuilds the pruned blocks of an exported model when it is opened.
 
-Exported models carry a copy of this file, of :mod:`problems.pruning.layouts` and of
-:mod:`problems.pruning.modules`, so that they open with torch and transformers alone. The model is
-built with the dense shapes that its ``config.json`` states, then cut as ``per_layer_config`` says,
-then the weights are read into what is left.
+Exported models carry a copy of this file and of those beside it that it needs
+(:mod:`problems.pruning.layouts`, :mod:`problems.pruning.modules`), so that they open with torch and
+transformers alone. The model is built with the dense shapes that its ``config.json`` states, then
+cut as ``per_layer_config`` says, then the weights are read into what is left.
 
 What was removed keeps a tensor without elements under its old name. Nothing else has such shapes:
 a library that ignores this file stops at the first of them instead of inventing random weights.

@@ -71,6 +71,10 @@ def file_tensors(
         weight = made.pop(f"{path}.weight")
         kept = weight != 0
         made[f"{path}.mask"], made[f"{path}.values"] = pack_bits(kept), weight[kept]
+    for name in wanted.keys() - made.keys():
+        plain = name.replace(".inner.", ".")
+        if plain != name and plain in made:  # see modules.Behind
+            made[name] = made.pop(plain)
     for name, tensor in wanted.items():
         if not tensor.numel() and name not in made:
             made[name] = torch.empty(tensor.shape, dtype=pretrained.dtype)

@@ -150,7 +150,7 @@ def sites(places: Sequence[Place], library: Library, asked: Sequence[Asked]) -> 
         names = [v.name for v in choices]
         if len(set(names)) != len(names):
             raise ConfigError(f"site {place.name} was given two variants of one name: {names}")
-        choices.sort(key=lambda v: (-v.cost.params, -v.cost.macs, v.name))
+        choices.sort(key=lambda v: (-v.cost.params, -v.cost.macs, -v.cost.kv_bytes, v.name))
         found.append(Site(place, (dense(place), *choices)))
     for i, one in enumerate(asked):
         if i not in used:
