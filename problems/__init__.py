@@ -31,6 +31,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "heads": "problems.pruning.variants.heads:HEADS",
         "removal": "problems.pruning.variants.removal:REMOVAL",
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
+        "subfit": "problems.pruning.variants.subfit:SUBFIT",
         "width": "problems.pruning.variants.width:WIDTH",
         **{scorer: (_SCORED, {"name": scorer}) for scorer in _SCORERS},
         "2:4": (

@@ -51,5 +51,64 @@ def linear_shape(dense: Any) -> tuple[int, int]:
     return (columns, rows) if hasattr(dense, "nf") else (rows, columns)
 
 
-MODULES: dict[str, Callable[..., nn.Module]] = {"factors": Factors.empty}
+class Bypass(nn.Module):
+    """A linear map of the residual stream that stands where a submodule was: u = B x + b.
+
+    Args:
+        first: First factor, (svd_rank, d), or the whole B, (d, d), where ``second`` is None.
+        second: Second factor by rows, (svd_rank, d): B is secondᵀ · first.
+        offset: b, (d,), or None.
+    """
+
+    def __init__(
+        self, first: torch.Tensor, second: torch.Tensor | None, offset: torch.Tensor | None
+    ) -> None:
+        super().__init__()
+        self.first = nn.Parameter(first, requires_grad=False)
+        self.second = None if second is None else nn.Parameter(second, requires_grad=False)
+        self.offset = None if offset is None else nn.Parameter(offset, requires_grad=False)
+
+    def update(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """What is added to the residual sum, (…, d) from (…, d)."""
+        inner = nn.functional.linear(hidden_states, self.first)
+        made = inner if self.second is None else inner @ self.second
+        return made if self.offset is None else made + self.offset
+
+    def forward(self, hidden_states: torch.Tensor, *args: object, **kwargs: object) -> Any:
+        """The update, as a feed-forward gives it."""
+        return self.update(hidden_states)
+
+    @classmethod
+    def empty(cls, dense: Any, width: int, svd_rank: int | None, offset: bool) -> Bypass:
+        """Of the given shape; ``svd_rank`` None means the whole matrix."""
+        like = next(dense.parameters())
+        rows = width if svd_rank is None else svd_rank
+        first = like.new_empty(rows, width)
+        second = None if svd_rank is None else like.new_empty(svd_rank, width)
+        return cls(first, second, like.new_empty(width) if offset else None)
+
+
+class AttentionBypass(Bypass):
+    """A bypass where an attention was: it keeps no keys or values."""
+
+    def forward(
+        self, hidden_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, None]:
+        """The update, and no attention weights."""
+        return self.update(hidden_states), None
+
+
+def _identity(dense: Any) -> nn.Module:
+    return nn.Identity()
+
+
+MODULES: dict[str, Callable[..., nn.Module]] = {
+    "attention-bypass": AttentionBypass.empty,
+    "bypass": Bypass.empty,
+    "factors": Factors.empty,
+    "identity": _identity,
+}
 """Type → (the dense module in its place, **sizes) → an empty module of that type."""
+
+CACHELESS = frozenset({"attention-bypass"})
+"""Types that stand for an attention and keep no keys or values."""

@@ -1,0 +1,215 @@
+"""SubFit (arXiv 2606.02559): a submodule gives way to a fitted linear bypass of the residual stream.
+
+The paper's formulas were not available: score, ranks, ridge, basis and what the bypass reads are a
+reconstruction from its abstract and summaries, and each is a setting. An attention is replaced by
+a map of low rank, a feed-forward by one of higher rank; see :mod:`problems.pruning.fitting.linear`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evo.errors import ConfigError
+
+from .. import bypass
+from ..calibration import Calibration
+from ..fitting.flow import Flow, Part, Recorder, walk
+from ..fitting.linear import by_rank
+from ..fitting.moments import Moments
+from ..library import Library
+from ..models import Block
+from ..modules import AttentionBypass, Bypass
+from ..sites import Place, Replacements, Variant
+
+KINDS = ("attention", "feed_forward", "block")
+
+
+@dataclass(frozen=True)
+class SubFit:
+    """Levels are ranks as shares of the model's width.
+
+    Args:
+        name: What people call it.
+        levels: Ranks of feed-forwards and blocks, as shares of the width.
+        scorer: None; nothing is scored.
+        attention: Rank of an attention as a share of a feed-forward's.
+        ridge: λ as a share of the mean diagonal of the regressors' second moments.
+        skip: Leading tokens of each sequence that the fit leaves out.
+        intercept: Whether a bypass adds a constant.
+        regressor: ``residual``, or ``norm`` to read what the submodule read; its norm then stays.
+    """
+
+    name: str = "subfit"
+    levels: tuple[float, ...] = (0.0625, 0.25)
+    scorer: str | None = None
+    attention: float = 0.25
+    ridge: float = 1e-3
+    skip: int = 0
+    intercept: bool = True
+    regressor: str = "residual"
+
+    def __post_init__(self) -> None:
+        if self.regressor not in ("residual", "norm"):
+            raise ConfigError(f"regressor must be 'residual' or 'norm', got {self.regressor!r}")
+        if not 0 < self.attention <= 1 or self.ridge < 0 or self.skip < 0:
+            raise ConfigError(
+                "subfit needs 0 < attention <= 1, ridge >= 0 and skip >= 0, got "
+                f"attention={self.attention:g}, ridge={self.ridge:g}, skip={self.skip}"
+            )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the fitted tensors depend on."""
+        return {
+            "ridge": self.ridge, "skip": self.skip,
+            "intercept": self.intercept, "regressor": self.regressor,
+        }  # fmt: skip
+
+    @property
+    def normalised(self) -> bool:
+        """Whether a bypass reads the output of the submodule's norm."""
+        return self.regressor == "norm"
+
+    # -- fitting -----------------------------------------------------------------------------------
+
+    def fit(self, calibration: Calibration) -> Iterator[dict[str, torch.Tensor]]:
+        """Factors of all ranks and the effect of each submodule, one block after the other.
+
+        Yields:
+            By ``<kind>.<block>.`` and a name: ``first`` and ``second``, (d, d), whose first r rows
+            make the map of rank r; ``x`` and ``u``, (d,), means for the intercept; and
+            ``rotation`` and ``magnitude`` of the submodules, without axes.
+        """
+        for block, flows in walk(calibration, self.skip):
+            yield self._fitted(block, flows)
+
+    def _fitted(self, block: Block, flows: Iterator[Flow]) -> dict[str, torch.Tensor]:
+        sums: dict[str, Moments] = {}
+        effects = {kind: Effect() for kind in KINDS[:2]}
+        for flow in flows:
+            for kind in KINDS:
+                x, u = self.streams(block, kind, flow)
+                _sums(sums, kind, x, u).add(x, u)
+            for kind, effect in effects.items():
+                effect.add(getattr(flow, kind))
+        found: dict[str, torch.Tensor] = {}
+        for kind, moments in sums.items():
+            found |= {f"{kind}.{block.index}.{k}": v for k, v in self._solved(moments).items()}
+        for kind, effect in effects.items():
+            found |= {f"{kind}.{block.index}.{k}": v for k, v in effect.means().items()}
+        return found
+
+    def streams(self, block: Block, kind: str, flow: Flow) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a bypass of a submodule or a block reads, and what it should add; both (t, d)."""
+        if kind != "block":
+            part: Part = getattr(flow, kind)
+            return (part.entering if self.normalised else part.residual), part.update
+        if block.layout.attention_norms and not self.normalised:
+            return flow.before, flow.after - flow.before
+        recorder = Recorder()
+        instead = bypass.replacements(block, kind, recorder, normalised=self.normalised)
+        x = flow.entering(instead, recorder)
+        if block.layout.attention_norms:
+            return x, flow.after - flow.before
+        second = flow.feed_forward  # norms after the sums stay, so the last sum is what to reach
+        return x, second.residual + second.update - x
+
+    def _solved(self, moments: Moments) -> dict[str, torch.Tensor]:
+        about = moments.centred() if self.intercept else moments
+        first, second = by_rank(about, self.ridge)
+        count = max(1, moments.count)
+        found = {"first": first, "second": second, "x": moments.x / count, "u": moments.u / count}
+        return {name: t.float().contiguous() for name, t in found.items()}
+
+    # -- choices -----------------------------------------------------------------------------------
+
+    def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
+        """One variant per distinct rank at attentions, feed-forwards and blocks."""
+        if place.kind not in KINDS:
+            return []
+        found: dict[int, Variant] = {}
+        width = len(_tensor(self, library, place, "x"))
+        for level in levels:
+            rank = self.rank(place.kind, level, width)
+            if rank not in found:
+                found[rank] = self._variant(place, library, f"{self.name}-{level:g}", rank)
+        return list(found.values())
+
+    def rank(self, kind: str, level: float, width: int) -> int:
+        """Rank of a bypass, at least 1; from half the width on the whole map is no larger."""
+        share = level * self.attention if kind == "attention" else level
+        rank = max(1, round(share * width))
+        return rank if 2 * rank < width else width
+
+    def _variant(self, place: Place, library: Library, name: str, rank: int) -> Variant:
+        width = len(_tensor(self, library, place, "x"))
+        thin = rank if rank < width else None
+        size = 2 * rank * width if thin else width * width
+
+        def build() -> Replacements:
+            module = self._bypass(place, library, rank, whole=thin is None)
+            return bypass.replacements(place.block, place.kind, module, normalised=self.normalised)
+
+        sizes = {"width": width, "svd_rank": thin, "offset": self.intercept}
+        return Variant(
+            name, "subfit",
+            bypass.cost(place, size + width * self.intercept, size, normalised=self.normalised),
+            build,
+            bypass.shape(
+                place.block, place.kind, bypass.type_of(place.kind), sizes,
+                normalised=self.normalised,
+            ),
+        )  # fmt: skip
+
+    def _bypass(self, place: Place, library: Library, rank: int, *, whole: bool) -> Bypass:
+        """The module of a rank; thin factors are leading rows of what the library holds."""
+        first, second, x, u = (
+            _tensor(self, library, place, name) for name in ("first", "second", "x", "u")
+        )
+        first, second = first[:rank], second[:rank]
+        offset = u - (first @ x) @ second if self.intercept else None
+        like = next(place.block.module.parameters())
+        made = (second.t() @ first, None, offset) if whole else (first, second, offset)
+        there = [None if t is None else t.to(like.device, like.dtype) for t in made]
+        return (AttentionBypass if place.kind == "attention" else Bypass)(*there)  # type: ignore[arg-type]
+
+
+@dataclass
+class Effect:
+    """Running means of what a submodule does to the residual sum."""
+
+    rotation: float = 0.0
+    magnitude: float = 0.0
+    count: int = 0
+
+    def add(self, part: Part) -> None:
+        """Take t more tokens into account."""
+        after = part.residual + part.update
+        cosine = torch.nn.functional.cosine_similarity(part.residual, after, dim=1)
+        sizes = part.update.norm(dim=1) / part.residual.norm(dim=1).clamp_min(1e-12)
+        self.rotation += float((1 - cosine).sum())
+        self.magnitude += float(sizes.sum())
+        self.count += len(after)
+
+    def means(self) -> dict[str, torch.Tensor]:
+        """Mean over tokens of 1 - cos(x, x + u), and of ‖u‖/‖x‖."""
+        count = max(1, self.count)
+        means = {"rotation": self.rotation / count, "magnitude": self.magnitude / count}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in means.items()}
+
+
+def _sums(sums: dict[str, Moments], kind: str, x: torch.Tensor, u: torch.Tensor) -> Moments:
+    if kind not in sums:
+        sums[kind] = Moments.zero(x.shape[1], u.shape[1], x.device)
+    return sums[kind]
+
+
+def _tensor(kind: SubFit, library: Library, place: Place, name: str) -> torch.Tensor:
+    return library.fitted(kind)[f"{place.kind}.{place.block.index}.{name}"]
+
+
+SUBFIT = SubFit()
