@@ -30,8 +30,11 @@ class Moments:
     @classmethod
     def zero(cls, d: int, e: int, device: torch.device | str = "cpu") -> Moments:
         """No token yet."""
-        shapes = ((d, d), (d, e), (), (d,), (e,))
-        return cls(*(torch.zeros(s, dtype=torch.float64, device=device) for s in shapes))
+
+        def zeros(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        return cls(zeros(d, d), zeros(d, e), zeros(), zeros(d), zeros(e))
 
     def add(self, x: torch.Tensor, u: torch.Tensor) -> None:
         """Take more tokens into account: x (t, d) and u (t, e), both float64."""

@@ -1,4 +1,4 @@
-"""SubFit (arXiv 2606.02559): a submodule gives way to a fitted linear bypass of the residual stream.
+"""SubFit (arXiv 2606.02559): submodules give way to fitted linear bypasses of the residual stream.
 
 The paper's formulas were not available: score, ranks, ridge, basis and what the bypass reads are a
 reconstruction from its abstract and summaries, and each is a setting. An attention is replaced by
