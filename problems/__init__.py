@@ -30,7 +30,9 @@ CATALOGUE: dict[str, dict[str, object]] = {
     "variant": {
         "heads": "problems.pruning.variants.heads:HEADS",
         "removal": "problems.pruning.variants.removal:REMOVAL",
+        "replaceme": "problems.pruning.variants.replaceme:REPLACEME",
         "sparsegpt": "problems.pruning.variants.updates:SPARSEGPT",
+        "streamline": "problems.pruning.variants.streamline:STREAMLINE",
         "subfit": "problems.pruning.variants.subfit:SUBFIT",
         "width": "problems.pruning.variants.width:WIDTH",
         **{scorer: (_SCORED, {"name": scorer}) for scorer in _SCORERS},

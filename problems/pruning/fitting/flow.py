@@ -7,7 +7,7 @@ before the next one is looked at.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,12 @@ class Flow:
         after: Hidden states after it, (t, d).
         attention: Its first submodule.
         feed_forward: Its second submodule.
-        last: Whether each row is the last token of its sequence, (t,).
     """
 
     before: torch.Tensor
     after: torch.Tensor
     attention: Part
     feed_forward: Part
-    last: torch.Tensor
     _module: nn.Module
     _hidden: torch.Tensor
     _call: Call
@@ -66,6 +64,21 @@ class Flow:
             twin(self._module, replacements)(self._hidden, *args, **kwargs)
         assert recorder.seen is not None
         return _rows(recorder.seen, self._kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """All blocks on one micro-batch.
+
+    Args:
+        states: Hidden states before each block and after the last, (t, d) in the model's own type.
+        last: Whether each row is the last token of its sequence, (t,).
+        flows: What was asked for, by index of the block.
+    """
+
+    states: list[torch.Tensor]
+    last: torch.Tensor
+    flows: dict[int, Flow]
 
 
 class Recorder(nn.Module):
@@ -86,45 +99,82 @@ def walk(calibration: Calibration, skip: int = 0) -> Iterator[tuple[Block, Itera
         calibration: The model and its text.
         skip: Leading tokens of each sequence that are not shown.
     """
-    pretrained = calibration.pretrained
     wanted = {block.index: block for block in calibration.blocks}
-    modules: Any = get(pretrained.model, pretrained.blocks_path)
-    states, calls = _entered(calibration)
-    kept = [_kept(batch, skip, pretrained.device) for batch in calibration.batches]
-    for index, module in enumerate(modules):
-        if index > max(wanted):
-            return
+    modules = _modules(calibration)
+    states, calls = map(
+        list, zip(*(_entered(calibration, b) for b in calibration.batches), strict=True)
+    )
+    kept = [_kept(batch, skip, calibration.pretrained.device)[0] for batch in calibration.batches]
+
+    def flows(block: Block) -> Iterator[Flow]:
+        for i, rows in enumerate(kept):
+            index = block.index
+            states[i], flow = _run(block, modules[index], states[i], calls[i][index], rows)
+            yield flow
+
+    for index, module in enumerate(modules[: max(wanted) + 1]):
         if index in wanted:
-            yield wanted[index], _flows(wanted[index], module, states, calls, kept)
-            continue
-        with torch.inference_mode():
-            for i, call in enumerate(calls):
-                states[i] = module(states[i], *call[index][0], **call[index][1])
+            yield wanted[index], flows(wanted[index])
+        else:
+            states = [_plain(module, s, c[index]) for s, c in zip(states, calls, strict=True)]
 
 
-def _flows(
-    block: Block,
-    module: nn.Module,
-    states: list[torch.Tensor],
-    calls: list[list[Call]],
-    kept: list[tuple[torch.Tensor, torch.Tensor]],
-) -> Iterator[Flow]:
-    for i, (rows, last) in enumerate(kept):
-        hidden, call = states[i], calls[i][block.index]
-        with torch.inference_mode(), _tapped(block) as seen:
-            states[i] = module(hidden, *call[0], **call[1])
-        parts = {
-            part: Part(*(_rows(seen[part, what], rows) for what in ("residual", "in", "out")))
-            for part in ("attention", "feed_forward")
-        }
-        before, after = _rows(hidden, rows), _rows(states[i], rows)
-        yield Flow(before, after, **parts, last=last, _module=module,
-                   _hidden=hidden, _call=call, _kept=rows)  # fmt: skip
+def passages(
+    calibration: Calibration, blocks: Sequence[Block] = (), skip: int = 0
+) -> Iterator[Passage]:
+    """Every micro-batch through all blocks.
+
+    Args:
+        calibration: The model and its text.
+        blocks: Whose flows are wanted.
+        skip: Leading tokens of each sequence that are not shown.
+    """
+    wanted = {block.index: block for block in blocks}
+    for batch in calibration.batches:
+        rows, last = _kept(batch, skip, calibration.pretrained.device)
+        state, calls = _entered(calibration, batch)
+        states, found = [_flat(state)[rows]], {}
+        for index, module in enumerate(_modules(calibration)):
+            if index in wanted:
+                state, found[index] = _run(wanted[index], module, state, calls[index], rows)
+            else:
+                state = _plain(module, state, calls[index])
+            states.append(_flat(state)[rows])
+        yield Passage(states, last, found)
+
+
+def _run(
+    block: Block, module: nn.Module, hidden: torch.Tensor, call: Call, rows: torch.Tensor
+) -> tuple[torch.Tensor, Flow]:
+    """A block's output, and what went on inside."""
+    with _tapped(block) as seen:
+        out = _plain(module, hidden, call)
+    parts = {
+        part: Part(*(_rows(seen[part, what], rows) for what in ("residual", "in", "out")))
+        for part in ("attention", "feed_forward")
+    }
+    flow = Flow(_rows(hidden, rows), _rows(out, rows), **parts, _module=module, _hidden=hidden,
+                _call=call, _kept=rows)  # fmt: skip
+    return out, flow
+
+
+def _plain(module: nn.Module, hidden: torch.Tensor, call: Call) -> torch.Tensor:
+    with torch.inference_mode():
+        return module(hidden, *call[0], **call[1])
+
+
+def _modules(calibration: Calibration) -> list[nn.Module]:
+    listed: Any = get(calibration.pretrained.model, calibration.pretrained.blocks_path)
+    return list(listed)
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.reshape(-1, tensor.shape[-1])
 
 
 def _rows(tensor: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     """(t, d) in float64 of (B, T, d), or of (B*T, d) as some blocks flatten it."""
-    return tensor.reshape(-1, tensor.shape[-1])[kept].double()
+    return _flat(tensor)[kept].double()
 
 
 def _kept(batch: Any, skip: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,24 +200,16 @@ class _Entry(nn.Module):
         return args[0]
 
 
-def _entered(calibration: Calibration) -> tuple[list[torch.Tensor], list[list[Call]]]:
-    """Hidden states before the first block, and how every block is called, by micro-batch."""
+def _entered(calibration: Calibration, batch: Any) -> tuple[torch.Tensor, list[Call]]:
+    """Hidden states before the first block, and how every block is called, of a micro-batch."""
     pretrained, seen = calibration.pretrained, []
-    count = len(get(pretrained.model, pretrained.blocks_path))  # type: ignore[arg-type]
-    states, calls = [], []
-    for batch in calibration.batches:
-        seen = []
-        stand_ins = nn.ModuleList(_Entry(seen) for _ in range(count))
-        model: Any = twin(pretrained.model, {pretrained.blocks_path: stand_ins})
-        mask = None if batch.mask is None else batch.mask.to(pretrained.device)
-        cache = {"use_cache": False} if pretrained.kind == "lm" else {}
-        with torch.inference_mode():
-            model.base_model(
-                input_ids=batch.ids.to(pretrained.device), attention_mask=mask, **cache
-            )
-        states.append(seen[0][0])
-        calls.append([call for _, call in seen])
-    return states, calls
+    stand_ins = nn.ModuleList(_Entry(seen) for _ in _modules(calibration))
+    model: Any = twin(pretrained.model, {pretrained.blocks_path: stand_ins})
+    mask = None if batch.mask is None else batch.mask.to(pretrained.device)
+    cache = {"use_cache": False} if pretrained.kind == "lm" else {}
+    with torch.inference_mode():
+        model.base_model(input_ids=batch.ids.to(pretrained.device), attention_mask=mask, **cache)
+    return seen[0][0], [call for _, call in seen]
 
 
 @contextlib.contextmanager

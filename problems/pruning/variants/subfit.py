@@ -18,12 +18,11 @@ from evo.errors import ConfigError
 from .. import bypass
 from ..calibration import Calibration
 from ..fitting.flow import Flow, Part, Recorder, walk
-from ..fitting.linear import by_rank
 from ..fitting.moments import Moments
 from ..library import Library
 from ..models import Block
-from ..modules import AttentionBypass, Bypass
-from ..sites import Place, Replacements, Variant
+from ..sites import Place, Variant
+from .fitted import rank_of, solved, variant
 
 KINDS = ("attention", "feed_forward", "block")
 
@@ -98,7 +97,8 @@ class SubFit:
                 effect.add(getattr(flow, kind))
         found: dict[str, torch.Tensor] = {}
         for kind, moments in sums.items():
-            found |= {f"{kind}.{block.index}.{k}": v for k, v in self._solved(moments).items()}
+            made = solved(moments, self.ridge, intercept=self.intercept)
+            found |= {f"{kind}.{block.index}.{k}": v for k, v in made.items()}
         for kind, effect in effects.items():
             found |= {f"{kind}.{block.index}.{k}": v for k, v in effect.means().items()}
         return found
@@ -118,64 +118,24 @@ class SubFit:
         second = flow.feed_forward  # norms after the sums stay, so the last sum is what to reach
         return x, second.residual + second.update - x
 
-    def _solved(self, moments: Moments) -> dict[str, torch.Tensor]:
-        about = moments.centred() if self.intercept else moments
-        first, second = by_rank(about, self.ridge)
-        count = max(1, moments.count)
-        found = {"first": first, "second": second, "x": moments.x / count, "u": moments.u / count}
-        return {name: t.float().contiguous() for name, t in found.items()}
-
     # -- choices -----------------------------------------------------------------------------------
 
     def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
         """One variant per distinct rank at attentions, feed-forwards and blocks."""
         if place.kind not in KINDS:
             return []
+        known, prefix = library.fitted(self), f"{place.kind}.{place.block.index}."
+        fitted = {name: known[prefix + name] for name in ("first", "second", "x", "u")}
         found: dict[int, Variant] = {}
-        width = len(_tensor(self, library, place, "x"))
         for level in levels:
-            rank = self.rank(place.kind, level, width)
+            share = level * self.attention if place.kind == "attention" else level
+            rank = rank_of(share, len(fitted["x"]))
             if rank not in found:
-                found[rank] = self._variant(place, library, f"{self.name}-{level:g}", rank)
+                found[rank] = variant(
+                    place, fitted, f"{self.name}-{level:g}", "subfit", rank,
+                    intercept=self.intercept, normalised=self.normalised,
+                )  # fmt: skip
         return list(found.values())
-
-    def rank(self, kind: str, level: float, width: int) -> int:
-        """Rank of a bypass, at least 1; from half the width on the whole map is no larger."""
-        share = level * self.attention if kind == "attention" else level
-        rank = max(1, round(share * width))
-        return rank if 2 * rank < width else width
-
-    def _variant(self, place: Place, library: Library, name: str, rank: int) -> Variant:
-        width = len(_tensor(self, library, place, "x"))
-        thin = rank if rank < width else None
-        size = 2 * rank * width if thin else width * width
-
-        def build() -> Replacements:
-            module = self._bypass(place, library, rank, whole=thin is None)
-            return bypass.replacements(place.block, place.kind, module, normalised=self.normalised)
-
-        sizes = {"width": width, "svd_rank": thin, "offset": self.intercept}
-        return Variant(
-            name, "subfit",
-            bypass.cost(place, size + width * self.intercept, size, normalised=self.normalised),
-            build,
-            bypass.shape(
-                place.block, place.kind, bypass.type_of(place.kind), sizes,
-                normalised=self.normalised,
-            ),
-        )  # fmt: skip
-
-    def _bypass(self, place: Place, library: Library, rank: int, *, whole: bool) -> Bypass:
-        """The module of a rank; thin factors are leading rows of what the library holds."""
-        first, second, x, u = (
-            _tensor(self, library, place, name) for name in ("first", "second", "x", "u")
-        )
-        first, second = first[:rank], second[:rank]
-        offset = u - (first @ x) @ second if self.intercept else None
-        like = next(place.block.module.parameters())
-        made = (second.t() @ first, None, offset) if whole else (first, second, offset)
-        there = [None if t is None else t.to(like.device, like.dtype) for t in made]
-        return (AttentionBypass if place.kind == "attention" else Bypass)(*there)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -206,10 +166,6 @@ def _sums(sums: dict[str, Moments], kind: str, x: torch.Tensor, u: torch.Tensor)
     if kind not in sums:
         sums[kind] = Moments.zero(x.shape[1], u.shape[1], x.device)
     return sums[kind]
-
-
-def _tensor(kind: SubFit, library: Library, place: Place, name: str) -> torch.Tensor:
-    return library.fitted(kind)[f"{place.kind}.{place.block.index}.{name}"]
 
 
 SUBFIT = SubFit()
