@@ -1,7 +1,8 @@
-"""Closed-form fits: against stored activations, least squares by another library, and exact cases."""
+"""Closed-form fits against stored activations, NumPy's least squares and exact cases."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_error_never_grows_with_the_rank() -> None:
     errors = [float(found.error(map_of(first, second, r))) for r in range(13)]
 
     assert errors[0] == pytest.approx(float(u.square().sum()), rel=1e-12)  # tr E
-    assert all(a >= b - 1e-9 for a, b in zip(errors, errors[1:], strict=False))
+    assert all(a >= b - 1e-9 for a, b in pairwise(errors))
     assert errors[4] < 0.5 * errors[0]
     best = (u - x @ torch.from_numpy(np.linalg.lstsq(x.numpy(), u.numpy())[0])).square().sum()
     assert errors[12] == pytest.approx(float(best), rel=1e-9)
