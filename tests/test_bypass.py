@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exporting import opened, outputs, same, write
 from families import ENCODERS, FAMILIES, checkpoint
 
 from evo import Context, Genomes
 from evo.errors import ConfigError, ModelError
 from problems.pruning import bypass, models
-from problems.pruning import export as exports
 from problems.pruning.calibration import Calibration
 from problems.pruning.cost import pruned_model
-from problems.pruning.export import export
 from problems.pruning.fitting.flow import walk
 from problems.pruning.fitting.linear import by_rank
 from problems.pruning.fitting.moments import Moments
@@ -80,17 +80,6 @@ SOME = {"attention0": "subfit-0.25", "feed_forward1": "subfit-0.25"}
 def judged(problem: Mixed, row: np.ndarray, *names: str) -> dict[str, float]:
     batch = problem.batch(Genomes({"choices": row[None]}), Context())
     return {o.name: float(o(batch)[0]) for o in problem.objectives if o.name in names}
-
-
-def outputs(problem: Mixed, model: Any) -> list[torch.Tensor]:
-    with torch.inference_mode():
-        found = [model(**problem.sweep()._inputs(b)) for b in problem.data.batches("search")]
-    return [o.logits if problem.kind == "lm" else o.last_hidden_state for o in found]
-
-
-def same(got: list[torch.Tensor], want: list[torch.Tensor], atol: float = 1e-5) -> None:
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b, atol=atol, rtol=1e-5)
 
 
 # ---- what a bypass is taught
@@ -314,24 +303,101 @@ def test_an_activation_in_the_block_s_own_code_is_refused() -> None:
         bypass.replacements(bare, "feed_forward", torch.nn.Identity())
 
 
+# ---- a basis in common
+
+
+COMMON = ["removal", "subfit(basis=shared)@0.25,0.6"]
+NAMES = ("subfit(basis=shared)-0.25", "subfit(basis=shared)-0.6")
+
+
+def with_basis(problem: Mixed, *ranks: int | None) -> np.ndarray:
+    """Feed-forwards by block: dense, thin (0) or wide (1)."""
+    wanted = {f"feed_forward{i}": NAMES[r] for i, r in enumerate(ranks) if r is not None}
+    return genome(problem, **wanted)
+
+
+def test_a_common_basis_is_paid_by_its_first_user() -> None:
+    problem = problem_of("llama", variants=COMMON)
+    columns = [i for i, s in enumerate(problem.table.sites) if s.kind == "feed_forward"]
+    own = {0: 8 * 32 + 32, 1: 19 * 32 + 32}  # D and b of rank 8 and 19
+    basis = {0: 8 * 32, 1: 19 * 32}
+    rows = {
+        (0, None, 0): [own[0] + basis[0], None, own[0]],
+        (0, 1, 0): [own[0] + basis[0], own[1] + basis[1] - basis[0], own[0]],
+        (1, 0, 1): [own[1] + basis[1], own[0], own[1]],
+        (None, None, 1): [None, None, own[1] + basis[1]],
+    }
+    table = np.stack([with_basis(problem, *row) for row in rows])
+
+    found = problem.batch(Genomes({"choices": table}), Context())
+
+    dense = problem.table.params[columns[0], 0]
+    wanted = [[dense if v is None else v for v in row] for row in rows.values()]
+    np.testing.assert_array_equal(found.params[:, columns], wanted)
+    np.testing.assert_array_equal(found.weight_bytes[:, columns], 4 * np.array(wanted))
+    macs = found.macs[0, columns]
+    assert list(macs[[0, 2]]) == [2 * 8 * 32] * 2  # everyone computes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_hold_a_common_basis_once(family: str, tmp_path: Path) -> None:
+    problem = problem_of(family, variants=COMMON)
+    row = with_basis(problem, 0, None, 1)
+    row[0] = problem.table.sizes[0] - 1
+    dense = outputs(problem, problem.pretrained.model)
+
+    write(problem, row, tmp_path / "small")
+
+    model = pruned_model(problem.pretrained, problem.table, row)
+    again = opened(tmp_path / "small", problem.kind, trust_remote_code=True)
+    same(outputs(problem, again), outputs(problem, model))
+    counts = {sum(p.numel() for p in m.parameters()) for m in (model, again)}
+    assert counts == {judged(problem, row, "params")["params"]}
+    held = [name for name in again.state_dict() if name.endswith(".basis")]
+    assert len(held) == 1
+    assert again.state_dict()[held[0]].shape == (19, 32)
+    same(outputs(problem, copy.deepcopy(again)), outputs(problem, again))
+    reader = problem.reader("search")
+    swept = problem.sweep()(row[None], problem.data.batches("search"), reader)[0]
+    pairs = zip(problem.data.batches("search"), outputs(problem, model), strict=True)
+    alone = torch.cat([reader(i, b, out) for i, (b, out) in enumerate(pairs)])
+    np.testing.assert_allclose(swept, alone.numpy(), atol=1e-6)
+    assert any(
+        (a - b).abs().max() > 0.01 for a, b in zip(outputs(problem, model), dense, strict=True)
+    )
+
+
+def test_a_wide_common_basis_agrees_with_an_own_one() -> None:
+    shared = problem_of("qwen2", variants=["subfit(basis=shared)@0.99"])
+    own = problem_of("qwen2", variants=["subfit@0.99"])
+    rows = [np.array([s.kind == "feed_forward" for s in p.table.sites]) for p in (shared, own)]
+
+    found = [
+        judged(p, row.astype(np.int16), "kl")["kl"]
+        for p, row in zip((shared, own), rows, strict=True)
+    ]
+
+    assert found[0] == pytest.approx(found[1], rel=1e-3)  # the penalty's share is of other sums
+
+
+def test_polishing_keeps_a_common_basis() -> None:
+    problem = problem_of("llama", variants=COMMON)
+    row = with_basis(problem, 0, 0, 1)
+
+    other, genomes = problem.polished(Genomes({"choices": row[None]}))
+
+    now = genomes["choices"][0]
+    assert judged(other, now, "params") == judged(problem, row, "params")
+    for _ in range(2):  # putting a model together changes no module that is kept
+        model = pruned_model(other.pretrained, other.table, now)
+        assert sum(p.numel() for p in model.parameters()) == judged(other, now, "params")["params"]
+    now = now.copy()
+    now[1] = 0  # the first user is dense again
+    model = pruned_model(other.pretrained, other.table, now)
+    assert sum(p.numel() for p in model.parameters()) == judged(other, now, "params")["params"]
+
+
 # ---- exports
-
-
-def write(problem: Mixed, row: np.ndarray, folder: Path) -> dict[str, Any]:
-    """Export without the check in a new process, which other tests make."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(exports, "reproduce", lambda *args, **kwargs: {})
-    try:
-        return export(problem, row, folder, expected={})
-    finally:
-        patch.undo()
-
-
-def opened(folder: Path, kind: str, **settings: Any) -> Any:
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    auto: Any = AutoModelForCausalLM if kind == "lm" else AutoModel
-    return auto.from_pretrained(folder, **settings).eval()
 
 
 def continues(model: Any, ids: torch.Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from .layouts import twin, without_attention, without_feed_forward
 from .models import Pretrained
+from .modules import share
 from .sites import Site, SiteTable, padded
 from .sweep import Sweep
 
@@ -33,7 +34,9 @@ def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int
         for column in columns:
             made.update(table.sites[column].variants[int(choices[column])].build())
         blocks.append(twin(pretrained.blocks[index].module, made))
-    return twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
+    model = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
+    share(model)
+    return model
 
 
 def synchronise(device: torch.device) -> None:

@@ -184,17 +184,17 @@ def _attention(block: BlockPlan, pretrained: Pretrained) -> str:
 def _width(block: BlockPlan) -> str:
     if block.dropped or "feed_forward" in block.skip:
         return "removed"
-    bypassed = _bypassed(block, "bypass")
+    bypassed = _bypassed(block, "bypass", "shared-bypass")
     if bypassed:
         return bypassed
     text = "all neurons" if block.width is None else f"{block.width} neurons"
     return _with_sparsity(text, block, "feed_forward")
 
 
-def _bypassed(block: BlockPlan, type_: str) -> str | None:
+def _bypassed(block: BlockPlan, *types: str) -> str | None:
     """What stands in for a submodule, or None when it is not bypassed."""
     for said in block.modules.values():
-        if said["type"] == type_:
+        if said["type"] in types:
             rank = said["svd_rank"]
             return f"linear bypass of rank {said['width'] if rank is None else rank}"
     return None

@@ -30,7 +30,7 @@ from ..layouts import (
     without_attention,
     without_feed_forward,
 )
-from ..modules import MODULES, AttentionBypass
+from ..modules import MODULES, AttentionBypass, share
 
 CACHES = ("cache", "past_key_values", "layer_past")
 """What versions and families of transformers call the cache that an attention is given."""
@@ -52,6 +52,7 @@ class Pruned:
             for index, made in facts(config).get("modules", {}).items():
                 layers.setdefault(int(index), {})["modules"] = made
             cut_blocks(get(model, self.blocks_path), layers, config)
+            share(model)
         for path, count in facts(config).get("packed", {}).items():
             _put(model, path, Packed(get(model, path), count))
         model.requires_grad_(True)

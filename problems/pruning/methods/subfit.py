@@ -34,13 +34,14 @@ class SubFit:
         first: Blocks at the beginning that are left alone.
         last: Blocks at the end that are left alone.
         rank: Rank of a feed-forward's bypass as a share of the model's width; None for the rank at
-            which all bypasses together have ``cost`` of the removed parameters.
-        cost: That share; the paper's abstract says about a tenth.
+            which all bypasses together have at most ``cost`` of the removed parameters.
+        cost: That share; summaries of the paper say about a tenth.
         attention: Rank of an attention's bypass as a share of a feed-forward's.
         ridge: λ as a share of the mean diagonal of the regressors' second moments.
         skip: Leading tokens of each sequence that the fit leaves out.
         intercept: Whether a bypass adds a constant.
         regressor: ``residual``, or ``norm`` to read what the submodule read.
+        basis: ``own``, or ``shared`` for one input basis of all feed-forwards.
     """
 
     alpha: float = 0.5
@@ -53,6 +54,7 @@ class SubFit:
     skip: int = 0
     intercept: bool = True
     regressor: str = "residual"
+    basis: str = "own"
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -75,10 +77,11 @@ class SubFit:
                 f"expected between 1 and {len(free)}",
                 hint="choose another sparsity, or protect fewer blocks",
             )
-        level = self._level(problem)
+        level = self._level(problem, k)
         settings = (
             f"attention={self.attention},ridge={self.ridge},skip={self.skip},"
-            f"intercept={str(self.intercept).lower()},regressor={self.regressor}"
+            f"intercept={str(self.intercept).lower()},regressor={self.regressor},"
+            f"basis={self.basis}"
         )
         text = f"subfit({settings})@{level:.6f}"
         found = problem.again(variants=[text], sites="submodule")
@@ -91,8 +94,8 @@ class SubFit:
                     choices[column] = 1
         return Outcome(found, choices)
 
-    def _level(self, problem: Mixed) -> float:
-        """Rank of feed-forwards as a share of the width."""
+    def _level(self, problem: Mixed, k: int) -> float:
+        """Rank of feed-forwards as a share of the width, when k of each type are bypassed."""
         if self.rank is not None:
             return self.rank
         blocks = problem.pretrained.blocks
@@ -100,7 +103,8 @@ class SubFit:
         removed = sum(place.own for place in owned) / len(blocks)
         width = int(problem.pretrained.config.hidden_size)
         constants = 2 * width if self.intercept else 0
-        rank = (self.cost * removed - constants) / (2 * width * (1 + self.attention))
+        factors = 2.0 if self.basis == "own" else 1 + 1 / k  # one input factor for all
+        rank = (self.cost * removed - constants) / (width * (factors + 2 * self.attention))
         return min(max(rank, 1.0) / width, 0.99)
 
 

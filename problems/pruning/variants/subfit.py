@@ -8,7 +8,7 @@ a map of low rank, a feed-forward by one of higher rank; see :mod:`problems.prun
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,11 +18,12 @@ from evo.errors import ConfigError
 from .. import bypass
 from ..calibration import Calibration
 from ..fitting.flow import Flow, Part, Recorder, walk
+from ..fitting.linear import common_basis
 from ..fitting.moments import Moments
 from ..library import Library
 from ..models import Block
 from ..sites import Place, Variant
-from .fitted import rank_of, solved, variant
+from .fitted import Map, in_common, projected, rank_of, solved, variant
 
 KINDS = ("attention", "feed_forward", "block")
 
@@ -40,6 +41,8 @@ class SubFit:
         skip: Leading tokens of each sequence that the fit leaves out.
         intercept: Whether a bypass adds a constant.
         regressor: ``residual``, or ``norm`` to read what the submodule read; its norm then stays.
+        basis: ``own``, or ``shared`` for feed-forwards that all read the residual through the same
+            principal directions, of which a model keeps one copy.
     """
 
     name: str = "subfit"
@@ -50,10 +53,13 @@ class SubFit:
     skip: int = 0
     intercept: bool = True
     regressor: str = "residual"
+    basis: str = "own"
 
     def __post_init__(self) -> None:
         if self.regressor not in ("residual", "norm"):
             raise ConfigError(f"regressor must be 'residual' or 'norm', got {self.regressor!r}")
+        if self.basis not in ("own", "shared"):
+            raise ConfigError(f"basis must be 'own' or 'shared', got {self.basis!r}")
         if not 0 < self.attention <= 1 or self.ridge < 0 or self.skip < 0:
             raise ConfigError(
                 "subfit needs 0 < attention <= 1, ridge >= 0 and skip >= 0, got "
@@ -65,7 +71,7 @@ class SubFit:
         """What the fitted tensors depend on."""
         return {
             "ridge": self.ridge, "skip": self.skip,
-            "intercept": self.intercept, "regressor": self.regressor,
+            "intercept": self.intercept, "regressor": self.regressor, "basis": self.basis,
         }  # fmt: skip
 
     @property
@@ -81,12 +87,30 @@ class SubFit:
         Yields:
             By ``<kind>.<block>.`` and a name: ``first`` and ``second``, (d, d), whose first r rows
             make the map of rank r; ``x`` and ``u``, (d,), means for the intercept; and
-            ``rotation`` and ``magnitude`` of the submodules, without axes.
+            ``rotation`` and ``magnitude`` of the submodules, without axes. With a shared basis,
+            it is ``basis``, (d, d), and feed-forwards have ``inner`` and ``target`` instead.
         """
+        basis = self._directions(calibration) if self.basis == "shared" else None
+        if basis is not None:
+            yield {"basis": basis.float()}
         for block, flows in walk(calibration, self.skip):
-            yield self._fitted(block, flows)
+            yield self._fitted(block, flows, basis)
 
-    def _fitted(self, block: Block, flows: Iterator[Flow]) -> dict[str, torch.Tensor]:
+    def _directions(self, calibration: Calibration) -> torch.Tensor:
+        """Principal directions of what all feed-forwards of the dense model read, (d, d)."""
+        everywhere = replace(calibration, pretrained=calibration.dense, blocks=())
+        found = []
+        for block, flows in walk(everywhere, self.skip):
+            sums: dict[str, Moments] = {}
+            for flow in flows:
+                x, u = self.streams(block, "feed_forward", flow)
+                _sums(sums, "x", x, u[:, :1]).add(x, u[:, :1])
+            found.append((sums["x"].centred() if self.intercept else sums["x"]).xx)
+        return common_basis(found)
+
+    def _fitted(
+        self, block: Block, flows: Iterator[Flow], basis: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         sums: dict[str, Moments] = {}
         effects = {kind: Effect() for kind in KINDS[:2]}
         for flow in flows:
@@ -97,7 +121,10 @@ class SubFit:
                 effect.add(getattr(flow, kind))
         found: dict[str, torch.Tensor] = {}
         for kind, moments in sums.items():
-            made = solved(moments, self.ridge, intercept=self.intercept)
+            if kind == "feed_forward" and basis is not None:
+                made = projected(moments, basis, intercept=self.intercept)
+            else:
+                made = solved(moments, self.ridge, intercept=self.intercept)
             found |= {f"{kind}.{block.index}.{k}": v for k, v in made.items()}
         for kind, effect in effects.items():
             found |= {f"{kind}.{block.index}.{k}": v for k, v in effect.means().items()}
@@ -125,17 +152,27 @@ class SubFit:
         if place.kind not in KINDS:
             return []
         known, prefix = library.fitted(self), f"{place.kind}.{place.block.index}."
-        fitted = {name: known[prefix + name] for name in ("first", "second", "x", "u")}
+        fitted = {k.removeprefix(prefix): t for k, t in known.items() if k.startswith(prefix)}
+        width = len(fitted["x"])
         found: dict[int, Variant] = {}
         for level in levels:
             share = level * self.attention if place.kind == "attention" else level
-            rank = rank_of(share, len(fitted["x"]))
+            # a basis in common is worth its factors at any rank
+            rank = max(1, round(share * width)) if "inner" in fitted else rank_of(share, width)
             if rank not in found:
-                found[rank] = variant(
-                    place, fitted, f"{self.name}-{level:g}", "subfit", rank,
-                    intercept=self.intercept, normalised=self.normalised,
-                )  # fmt: skip
+                name = f"{self.name}-{level:g}"
+                found[rank] = self._variant(place, fitted, known.get("basis"), name, rank)
         return list(found.values())
+
+    def _variant(
+        self, place: Place, fitted: Map, basis: torch.Tensor | None, name: str, rank: int
+    ) -> Variant:
+        said = {"intercept": self.intercept, "normalised": self.normalised}
+        if basis is None or "inner" not in fitted:
+            return variant(place, fitted, name, "subfit", rank, **said)
+        return in_common(
+            place, fitted, basis, name, "subfit", rank, self.ridge, common=self.name, **said
+        )
 
 
 @dataclass
