@@ -466,7 +466,7 @@ def test_the_command_line_exports_bypasses(family: str, tmp_path: Path, capsys: 
     assert main(["export", str(run), str(bypassed[0]), "--to", str(tmp_path / "small")]) == 0
 
     said_there = json.loads((tmp_path / "small" / "config.json").read_text())
-    assert "bypass" in json.dumps(said_there["per_layer_config"])
+    assert "bypass" in json.dumps(said_there["evo_pruning"]["modules"])
     assert "linear bypass of rank" in (tmp_path / "small" / "README.md").read_text()
 
 

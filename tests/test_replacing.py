@@ -313,6 +313,12 @@ def test_subfit_s_bypasses_cost_a_tenth_of_what_goes() -> None:
         kept = table.look_up(table.params, outcome.choices[None])[0]
         share = kept[chosen].sum() / table.params[chosen, 0].sum()
         assert share == pytest.approx(cost, rel=0.03)  # ranks are whole numbers
+        weights = sum(  # the constants are none
+            table.sites[i].variants[0].cost.weights - (kept[i] - 128)
+            for i in np.flatnonzero(chosen)
+        )
+        total = sum(table.sites[i].variants[0].cost.weights for i in range(len(table)))
+        assert outcome.sparsity == pytest.approx(weights / total)
 
 
 def test_settings_of_subfit_are_checked() -> None:
@@ -320,6 +326,27 @@ def test_settings_of_subfit_are_checked() -> None:
         SubFit(alpha=2)
     with pytest.raises(ConfigError, match="cost of subfit must be between 0 and 1, got 0"):
         SubFit(cost=0)
+
+
+def test_a_shared_basis_buys_higher_ranks_at_one_cost() -> None:
+    problem = Mixed(model=str(data("models", "books2m")), variants=["removal"], length=32,
+                    sizes=SIZES, cache="off")  # fmt: skip
+    outcome = SubFit(basis="shared")(problem, 0.5, rng())
+    table, chosen = outcome.problem.table, outcome.choices > 0
+    kept = table.costs("params", outcome.choices[None])[0]
+    ranks = [
+        said["svd_rank"]
+        for site, choice in zip(table.sites, outcome.choices, strict=True)
+        for said in site.variants[choice].shape.get("modules", {}).values()
+        if said["type"] == "shared-bypass"
+    ]
+
+    assert kept[chosen].sum() / table.params[chosen, 0].sum() == pytest.approx(0.1, rel=0.03)
+    assert len(ranks) == 4
+    assert set(ranks) == {89}  # 62 with an own basis each
+    weights = kept - [128 if c else 0 for c in chosen] - [0 if c else 128 for c in chosen]
+    dense = sum(s.variants[0].cost.weights for s in table.sites)
+    assert outcome.sparsity == pytest.approx(1 - weights.sum() / dense)
 
 
 @pytest.mark.slow

@@ -48,13 +48,20 @@ def shape(
     return {"modules": modules} | ({"skip": ["attention"]} if kind == "block" else {})
 
 
-def cost(place: Place, params: int, macs: int, *, normalised: bool = False) -> Cost:
-    """Cost of a bypass of that many parameters and multiply-accumulates, with the norms that stay.
+def cost(
+    place: Place, weights: int, macs: int, *, offsets: int = 0, normalised: bool = False
+) -> Cost:
+    """Cost of a bypass with the norms that stay; keys and values are no longer kept.
 
-    Keys and values are no longer kept.
+    Args:
+        place: Where it stands.
+        weights: Entries of its matrices.
+        macs: Multiply-accumulates per token.
+        offsets: Entries of its constant.
+        normalised: Whether the norm before the submodule stays.
     """
-    total = params + _staying(place, normalised)
-    return Cost(total, float(macs), total * place.itemsize, 0)
+    total = weights + offsets + _staying(place, normalised)
+    return Cost(total, float(macs), total * place.itemsize, 0, weights)
 
 
 def type_of(kind: str) -> str:

@@ -42,6 +42,7 @@ class Mixed:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
         variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
             ``magnitude-row``, ``ria``, ``ria-row``, ``multiflow``, ``gblm``, ``sparsegpt``,
+            ``subfit``, ``replaceme``, ``streamline``,
             each with optional levels as in ``width@0.5,0.75``; ``2:4`` (any N:M), also as
             ``2:4@ria`` or ``2:4@sparsegpt``; or ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.

@@ -50,13 +50,18 @@ class Shared:
 
     Args:
         name: Whose weights; users of one name share.
-        params: Parameters that this user needs.
+        params: Parameters that this user needs; all are weights of linear layers.
         weight_bytes: Their bytes.
     """
 
     name: str
     params: int
     weight_bytes: int
+
+    @property
+    def weights(self) -> int:
+        """Weights of linear layers, as in :class:`Cost`."""
+        return self.params
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,6 +214,7 @@ class SiteTable:
     macs: NDArray[np.float64] = field(init=False)  # (S, V)
     weight_bytes: NDArray[np.float64] = field(init=False)  # (S, V)
     kv_bytes: NDArray[np.float64] = field(init=False)  # (S, V)
+    weights: NDArray[np.float64] = field(init=False)  # (S, V)
 
     def __post_init__(self) -> None:
         if not self.sites:
@@ -216,7 +222,7 @@ class SiteTable:
                 "no site has anything to choose",
                 hint="add a kind of variant, e.g. removal or width",
             )
-        for name in ("params", "macs", "weight_bytes", "kv_bytes"):
+        for name in ("params", "macs", "weight_bytes", "kv_bytes", "weights"):
             rows = [[getattr(v.cost, name) for v in s.variants] for s in self.sites]
             object.__setattr__(self, name, padded(rows))
 
@@ -253,7 +259,7 @@ class SiteTable:
         A later user that needs more of them pays the difference.
 
         Args:
-            name: ``params``, ``macs``, ``weight_bytes`` or ``kv_bytes``.
+            name: ``params``, ``macs``, ``weight_bytes``, ``kv_bytes`` or ``weights``.
             choices: Variant index per site, (n, S).
         """
         found = self.look_up(getattr(self, name), choices)
@@ -264,7 +270,7 @@ class SiteTable:
 
     def _in_common(self, name: str) -> list[NDArray[np.float64]]:
         """What every variant needs of each group of weights in common, (S, V)."""
-        if name not in ("params", "weight_bytes"):
+        if name not in ("params", "weight_bytes", "weights"):
             return []
         users = {v.shared.name for s in self.sites for v in s.variants if v.shared}
         return [

@@ -171,9 +171,6 @@ def make_plan(
     other = {str(i): {p: dict(m) for p, m in b.modules.items()} for i, b in enumerate(kept)}
     facts |= {"modules": {i: m for i, m in other.items() if m}} if any(other.values()) else {}
     layers = {i: _layer(config, b, pretrained) for i, b in enumerate(kept)}
-    if any("modules" in layer for layer in layers.values()):
-        # an attribute that the config has not is one of every layer, or of none
-        layers = {i: {"modules": {}} | layer for i, layer in layers.items()}
     layers = {i: layer for i, layer in layers.items() if layer}
     said = {**config, "evo_pruning": facts, "auto_map": _auto_map(pretrained)}
     said |= {"per_layer_config": layers} if layers else {}

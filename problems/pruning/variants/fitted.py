@@ -82,8 +82,7 @@ def variant(
     sizes = {"width": width, "svd_rank": thin, "offset": intercept}
     type_ = bypass.type_of(place.kind)
     shape = bypass.shape(place.block, place.kind, type_, sizes, normalised=normalised)
-    params = macs + (width if intercept else 0)
-    cost = bypass.cost(place, params, macs, normalised=normalised)
+    cost = bypass.cost(place, macs, macs, offsets=width if intercept else 0, normalised=normalised)
     return Variant(name, kind, cost, build, shape)
 
 
@@ -127,9 +126,11 @@ def in_common(
 
     sizes = {"width": width, "svd_rank": rank, "offset": intercept, "basis": common}
     shape = bypass.shape(place.block, place.kind, "shared-bypass", sizes, normalised=normalised)
-    params = rank * width + (width if intercept else 0)
-    cost = bypass.cost(place, params, 2 * rank * width, normalised=normalised)
-    shared = Shared(common, rank * width, rank * width * place.itemsize)
+    size = rank * width  # of either factor
+    cost = bypass.cost(
+        place, size, 2 * size, offsets=width if intercept else 0, normalised=normalised
+    )
+    shared = Shared(common, size, size * place.itemsize)
     return Variant(name, kind, cost, build, shape, shared=shared)
 
 
