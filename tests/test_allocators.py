@@ -14,7 +14,7 @@ from families import FAMILIES, checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo.errors import ConfigError
+from evo.errors import ConfigError, ModelError
 from evo.streams import stream
 from problems.pruning import allocate
 from problems.pruning.allocate import alphapruning, ecoflap, erk, neuroal, owl, text
@@ -350,6 +350,14 @@ def test_ecoflap_repeats_with_its_stream_and_leaves_the_model_alone(
         assert (first > 0).all()
         after = problem.pretrained.model.state_dict()
         assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_a_loss_that_is_no_number_is_told(llama: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = torch.full((1, 1), math.nan)
+    monkeypatch.setattr(ecoflap, "_judged", lambda *args: broken)
+
+    with pytest.raises(ModelError, match="the loss of llama is not finite"):
+        ecoflap.ECoFLaP(sequences=1)(llama, 0.5, rng())
 
 
 def test_no_step_shows_no_difference(llama: Mixed, bert: Mixed) -> None:

@@ -17,6 +17,7 @@ from evo.errors import ConfigError, RegistryError
 from problems.pruning import cost
 from problems.pruning.searches import Mixed
 
+LOW_RANK = ["svd@0.5", "pifa@0.6", "wanda@0.5"]
 SIZES = {"calibration": 2, "search": 4, "validation": 2}
 KINDS = ("removal", "heads@0.5", "width@0.25,0.5", "wanda@0.5", "magnitude@0.01")
 ATTENTION, NORM = (
@@ -151,6 +152,10 @@ def counting(monkeypatch: Any) -> list[int]:
         ("gpt2", {}),
         ("llama", {"variants": ["width@0.5"]}),  # attentions are not searched but take their time
         ("bert", {"sites": "block", "variants": ["removal"]}),
+        *((family, {"sites": "linear", "variants": LOW_RANK}) for family in ("llama", "bert")),
+        ("gpt2", {"sites": "linear", "variants": ["svd@0.5"]}),
+        ("llama", {"sites": "linear", "variants": ["pifa(multiple=16)@0.3"]}),  # not at all layers
+        ("gpt2", {"sites": "submodule", "variants": ["pifa@0.6", "removal"]}),
     ],
 )
 def test_the_table_adds_up_to_whole_pruned_models(
@@ -285,6 +290,35 @@ def test_single_layers_have_no_time_of_their_own(folders: Any, counting: list[in
     rows = np.array([[0] * 21, [1] * 21])
 
     assert value(problem, "latency", rows).tolist() == [problem.measured_latency()["dense"]] * 2
+
+
+def test_single_layers_of_low_rank_take_the_time_of_their_operations(
+    folders: Any, counting: list[int]
+) -> None:
+    problem = problem_of(folders["llama"], sites="linear", variants=LOW_RANK)
+    measured = problem.measured_latency()
+
+    for site, row in zip(problem.table.sites, measured["sites"], strict=True):
+        times = dict(zip([v.name for v in site.variants], row, strict=True))
+        macs = {v.name: v.cost.macs for v in site.variants}
+        assert times["wanda-0.5"] == times["dense"] > 0
+        for name in ("svd-0.5", "pifa-0.6"):
+            assert times[name] / times["dense"] == pytest.approx(macs[name] / macs["dense"])
+    assert measured["base"] > 0
+    assert counting == [3] * 7 + [2]  # layers of the first block, then whole models
+
+
+def test_measuring_single_layers_leaves_the_model_alone(folders: Any) -> None:
+    problem = problem_of(folders["bert"], sites="linear", variants=["svd@0.5"])
+    before = value(problem, "drift", np.ones((1, len(problem.table)), dtype=np.int16))
+
+    measured = problem.measured_latency()
+
+    assert all(len(row) == 2 and min(row) > 0 for row in measured["sites"])
+    assert not any(m._forward_pre_hooks for m in problem.pretrained.model.modules())
+    problem.close()
+    after = value(problem, "drift", np.ones((1, len(problem.table)), dtype=np.int16))
+    assert after == before
 
 
 def test_the_clock_takes_the_median_of_interleaved_rounds(monkeypatch: Any) -> None:

@@ -150,3 +150,25 @@ def test_settings_in_brackets_reach_the_kind(plugin: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             variants.parse(text)
         assert said in caught.value.message
+
+
+def test_blocks_without_any_site_stay_as_they_are(llama: Path, plugin: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    problem = problem_of(llama, ["my_kind:OutputPCA(skip_first=1)@0.5"])
+    assert problem.table.depth.tolist() == [1, 2]
+    row = np.ones((1, 2), dtype=np.int16)
+    genomes = Genomes({"choices": row})
+    batch = problem.batch(genomes, Context())
+    kl = float({o.name: o for o in problem.objectives}["kl"](batch)[0])
+    whole = pruned_model(problem.pretrained, problem.table, row[0])
+    assert len(whole.model.layers) == len(problem.pretrained.blocks)
+
+    facts = problem.export(genomes, plugin / "out", expected={"kl": kl})
+
+    assert facts["values"]["kl"]["found"] == pytest.approx(kl, abs=2e-5)
+    opened = AutoModelForCausalLM.from_pretrained(plugin / "out", trust_remote_code=True)
+    assert len(opened.model.layers) == len(problem.pretrained.blocks)
+    assert problem.confirm(genomes, {"latency": None})["latency"][0] > 0
+    again, taken = problem.polished(genomes)
+    assert again.batch(taken, Context()).params.sum() == batch.params.sum()

@@ -61,6 +61,11 @@ def find(ref: str, kind: str | None = None) -> Found:
     return Found(kind or kind_of(loaded, ref), ref, entry.target, entry.settings, loaded)
 
 
+def namesakes(found: Found) -> list[str]:
+    """Other kinds in which something has the same id."""
+    return [k for k in KINDS if k != found.kind and found.ref in {e.ref for e in listing(k)}]
+
+
 def kind_of(thing: Any, ref: str) -> str:
     """Problem, objective, operator, algorithm, variant or method, told by what the thing has.
 

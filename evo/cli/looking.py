@@ -20,7 +20,7 @@ from ..schema import FILE
 from ..suggest import did_you_mean
 from ..view import RunView, read_run
 from .describing import argument_docs, first_sentence, offered, settings_of
-from .finding import Found, find
+from .finding import Found, find, namesakes
 from .output import Flag, Words, run_folder, say, say_json, tell
 
 Row = dict[str, Any]
@@ -54,6 +54,7 @@ def show(
     ref: str,
     /,
     *,
+    kind: str | None = None,
     set_: Annotated[Words, Parameter(name="--set")] = (),
     json: Flag = False,
 ) -> None:
@@ -61,15 +62,19 @@ def show(
 
     Args:
         ref: An id, module:attr, or the folder of a run.
+        kind: What it is, where things of several kinds have one id; found out when not given.
         set_: Setting of a problem as problem.NAME=VALUE, to see it built that way; may be repeated.
         json: Write JSON.
     """
-    folder = _as_run(ref)
+    folder = _as_run(ref) if kind is None else None
     if folder is not None:
         told = _run_facts(read_run(folder))
         say_json(told) if json else say(_run_lines(told))
         return
-    facts = _facts(find(ref), _problem_config(ref, set_))
+    found = find(ref, kind)
+    facts = _facts(found, _problem_config(ref, set_))
+    for other in [] if kind else namesakes(found):
+        tell(f"evo: there is also a {other} called {ref!r}: evo show {ref} --kind {other}")
     say_json(facts) if json else say(_thing_lines(facts))
 
 
@@ -164,7 +169,8 @@ def _variant_facts(found: Found) -> dict[str, Any]:
     """What a kind of variant says of itself; its name and levels are no settings."""
     kind: Any = build("variant", Ref(found.ref))
     levels = list(kind.levels)
-    own = [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    # What a row was made with is no setting any more.
+    own = [f.name for f in fields(kind)] if is_dataclass(kind) and not found.settings else []
     docs = argument_docs(kind)
     settings = [
         {

@@ -71,7 +71,8 @@ def prune(
     own, others = _split(set_)
     chosen = _method(method, own)
     problem = _problem(model, others, device)
-    facts = {"model": problem.pretrained.name, "method": method, "settings": own, "seed": seed}
+    used = {f.name: getattr(chosen, f.name) for f in fields(chosen)}
+    facts = {"model": problem.pretrained.name, "method": method, "settings": used, "seed": seed}
     facts |= _pruned(problem, chosen, facts, sparsity)
     outcome = facts.pop("outcome")
     if polish:

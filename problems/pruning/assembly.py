@@ -56,7 +56,7 @@ class Assembly:
         sites = self._table.sites
         return [
             c
-            for c in self._columns[depth]
+            for c in self._columns.get(depth, ())
             if (sites[c].place.part == "attention") == (part == "attention")
         ]
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .layouts import twin, without_attention, without_feed_forward
+from .layouts import get, twin, without_attention, without_feed_forward
 from .models import Pretrained
 from .modules import share
-from .sites import Site, SiteTable, padded
+from .sites import Site, SiteTable, padded, shape_of
 from .sweep import Sweep
 
 REPEATS = 15
@@ -28,12 +28,12 @@ def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int
         table: Its sites.
         choices: Variant index per site, (S,).
     """
-    blocks = []
-    for index, columns in table.by_block().items():
+    blocks, columns = [], table.by_block()
+    for block in pretrained.blocks:
         made: dict[str, nn.Module] = {}
-        for column in columns:
+        for column in columns.get(block.index, ()):  # a block may have no site at all
             made.update(table.sites[column].variants[int(choices[column])].build())
-        blocks.append(twin(pretrained.blocks[index].module, made))
+        blocks.append(twin(block.module, made))
     model = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
     share(model)
     return model
@@ -78,8 +78,9 @@ def measure(sweep: Sweep, batch: Any, repeats: int = REPEATS) -> dict[str, Any]:
     """Milliseconds of every variant at every site on one micro-batch, and of everything else.
 
     Sites of one shape are measured once. A site's time is that of its block with everything else in
-    it removed, minus that of the block with nothing in it. Unstructured sparsity runs at dense
-    speed.
+    it removed, minus that of the block with nothing in it; a single layer is run by itself on its
+    own inputs. Unstructured sparsity runs at dense speed, so layers that have no other choice are
+    not measured and stay in ``base``.
 
     Returns:
         JSON: ``base`` (ms of embeddings, head and norms that stay), ``dense`` (ms of the dense
@@ -111,6 +112,9 @@ def _whole_times(sweep: Sweep, batch: Any, repeats: int) -> tuple[float, float]:
             gone[site.depth] |= without_attention(block.module, block.layout)
         if site.kind in ("feed_forward", "block"):
             gone[site.depth] |= without_feed_forward(block.module, block.layout)
+        if _is_measured_layer(site):
+            (path,) = site.place.linears
+            gone[site.depth][path] = Blank(shape_of(get(block.module, path))[0])
     bare = [twin(b.module, gone[b.index]) for b in pretrained.blocks]
     rest = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(bare)})
     inputs = sweep._inputs(batch)
@@ -125,8 +129,31 @@ def _signature(site: Site) -> Any:
     return place.kind, shapes, tuple(f"{v.name} {dict(v.shape)}" for v in site.variants)
 
 
+def _is_measured_layer(site: Site) -> bool:
+    """Whether a site is a single layer with a choice that changes its speed."""
+    return site.kind == "linear" and any(v.shape for v in site.variants)
+
+
+class Blank(nn.Module):
+    """Stands where a linear layer was: zeros of its outputs' shape, made once."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.zeros: torch.Tensor | None = None
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Shape (…, width) from (…, d_in)."""
+        shape = (*hidden_states.shape[:-1], self.width)
+        if self.zeros is None or self.zeros.shape != shape:
+            self.zeros = hidden_states.new_zeros(shape)
+        return self.zeros
+
+
 def _site_times(sweep: Sweep, column: int, prepared: Any, repeats: int) -> list[float]:
     site = sweep.table.sites[column]
+    if _is_measured_layer(site):
+        return _layer_times(sweep, site, prepared, repeats)
     if site.kind == "linear":
         return [0.0] * len(site.variants)
     block = sweep.pretrained.blocks[site.depth]
@@ -147,6 +174,26 @@ def _site_times(sweep: Sweep, column: int, prepared: Any, repeats: int) -> list[
         alone = 0.0 if variant.kind == "removal" else max(0.0, taken - times[-1])
         found.append(alone if variant.shape else dense)
     return found
+
+
+def _layer_times(sweep: Sweep, site: Site, prepared: Any, repeats: int) -> list[float]:
+    """Milliseconds of a layer by itself under each of its choices."""
+    block = sweep.pretrained.blocks[site.depth].module
+    (path,) = site.place.linears
+    seen: list[torch.Tensor] = []
+    handle = get(block, path).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    args, kwargs = prepared.calls[site.depth]
+    try:
+        with torch.inference_mode():
+            block(prepared.hidden, *args, **kwargs)
+    finally:
+        handle.remove()
+    changes = [v.build() for v in site.variants if v.shape]
+    modules = [get(twin(block, change), path) for change in ({}, *changes)]
+    runs = [lambda module=module: module(seen[0]) for module in modules]
+    dense, *changed = clock(runs, sweep.pretrained.device, repeats, np.min)
+    times = iter(changed)
+    return [next(times) if v.shape else dense for v in site.variants]
 
 
 def _others_gone(sweep: Sweep, column: int) -> dict[str, nn.Module]:

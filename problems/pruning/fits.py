@@ -20,14 +20,18 @@ def build(
     """Tensors by kind, of every kind that has ``fit``; memory-mapped where they are kept.
 
     A kind is kept under its class, ``settings`` and ``version``. One that is not of this package
-    and states no version is fitted anew each time: its code may have changed under its name.
+    and states no version is fitted anew each time: its code may have changed under its name. A kind
+    may leave ``fit`` to a ``learner``; kinds with equal learners share what it has learnt.
     """
-    found = {}
+    found, learnt = {}, {}
     for kind in dict.fromkeys(kinds):
-        if hasattr(kind, "fit"):
-            ours = type(kind).__module__.startswith(__package__ or "")
-            keeps = cache if ours or hasattr(kind, "version") else None
-            found[kind] = _one(calibration, kind, keeps)
+        learner = getattr(kind, "learner", kind)
+        if hasattr(learner, "fit"):
+            if learner not in learnt:
+                ours = type(learner).__module__.startswith(__package__ or "")
+                keeps = cache if ours or hasattr(learner, "version") else None
+                learnt[learner] = _one(calibration, learner, keeps)
+            found[kind] = learnt[learner]
     return found
 
 

@@ -43,8 +43,9 @@ class Mixed:
         variants: Kinds of choices: ``removal``, ``heads``, ``width``, ``wanda``, ``magnitude``,
             ``magnitude-row``, ``ria``, ``ria-row``, ``multiflow``, ``gblm``, ``sparsegpt``,
             ``subfit``, ``replaceme``, ``streamline``,
-            each with optional levels as in ``width@0.5,0.75``; ``2:4`` (any N:M), also as
-            ``2:4@ria`` or ``2:4@sparsegpt``; or ``module:attr``.
+            ``svd``, ``pifa``, each with optional levels as in ``width@0.5,0.75``;
+            ``mpifa(density=0.5)``; ``2:4`` (any N:M), also as ``2:4@ria`` or
+            ``2:4@sparsegpt``; or ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
         text: Text for everything: None (the interpreter's documentation), a file, a folder,
             ``hub:NAME`` or a mapping.

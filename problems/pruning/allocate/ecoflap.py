@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from evo.errors import ModelError
 from operators import RNG
 
 from ..layouts import get, matrix, twin, with_weight
@@ -91,7 +92,11 @@ class ECoFLaP:
         return 2 * layers * tokens_in(first(problem, self.sequences))
 
     def scores(self, problem: Mixed, rng: RNG) -> NDArray[np.float64]:
-        """Estimated size of the loss's gradient, summed over each block's layers, (L,)."""
+        """Estimated size of the loss's gradient, summed over each block's layers, (L,).
+
+        Raises:
+            ModelError: The loss is not finite.
+        """
         blocks = problem.pretrained.blocks
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         found = np.zeros(len(blocks))
@@ -102,6 +107,11 @@ class ECoFLaP:
                         found[block.index] += self._one(
                             problem, batch, state, block, path, generator
                         )
+        if not np.isfinite(found).all():
+            raise ModelError(
+                f"the loss of {problem.pretrained.name} is not finite on the calibration text",
+                hint="load the model as float32 with --set problem.dtype=float32",
+            )
         return found
 
     def _one(

@@ -55,7 +55,8 @@ class Pruned:
             share(model)
         for path, count in facts(config).get("packed", {}).items():
             _put(model, path, Packed(get(model, path), count))
-        model.requires_grad_(True)
+        for p in model.parameters():
+            p.requires_grad_(p.is_floating_point())  # indices of rows are no weights
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:

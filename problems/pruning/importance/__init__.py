@@ -151,27 +151,31 @@ def gone_from(
     return code
 
 
-def gone_by_row(scores: torch.Tensor, sparsities: NDArray[np.float64]) -> torch.Tensor:
-    """Which weights go when each row loses the int(d_in·s) lowest of its scores.
+def gone_by_row(
+    scores: torch.Tensor, sparsities: NDArray[np.float64], counts: str = "down"
+) -> torch.Tensor:
+    """Which weights go when each row loses its own share of its lowest scores.
 
     Args:
         scores: (d_out, d_in).
         sparsities: Share that each row loses, (d_out,).
+        counts: How d_in·s becomes a whole number, a key of :data:`COUNTS`.
 
     Returns:
         bool, (d_out, d_in), True where a weight goes; of equal scores the first go first.
     """
     rank = torch.argsort(torch.argsort(scores, dim=1, stable=True), dim=1)
-    return rank < _row_counts(scores.shape[1], sparsities).to(rank.device)[:, None]
+    lost = torch.tensor(_row_counts(scores.shape[1], sparsities, counts))
+    return rank < lost.to(rank.device)[:, None]
 
 
-def row_zeros(inputs: int, sparsities: NDArray[np.float64]) -> int:
+def row_zeros(inputs: int, sparsities: NDArray[np.float64], counts: str = "down") -> int:
     """How many weights :func:`gone_by_row` takes out of rows of so many inputs."""
-    return int(_row_counts(inputs, sparsities).sum())
+    return sum(_row_counts(inputs, sparsities, counts))
 
 
-def _row_counts(inputs: int, sparsities: NDArray[np.float64]) -> torch.Tensor:
-    return torch.as_tensor(inputs * np.asarray(sparsities, dtype=np.float64)).long()
+def _row_counts(inputs: int, sparsities: NDArray[np.float64], counts: str) -> list[int]:
+    return [COUNTS[counts](inputs * float(share)) for share in sparsities]
 
 
 def gone_by_count(scores: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:

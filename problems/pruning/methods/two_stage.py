@@ -159,8 +159,8 @@ def rounded(neurons: int, full: int, multiple: int) -> int:
 def narrowed(problem: Mixed, neurons: int) -> tuple[Mixed, Row]:
     """A problem whose attentions and feed-forwards may go, and the candidate of that width.
 
-    Its feed-forwards keep the neurons of the largest mean norm, as many of each hundred as in the
-    first block where blocks differ.
+    Its feed-forwards keep the neurons of the largest mean norm; where blocks differ, each keeps the
+    same share as the first.
     """
     level = neurons / count(problem.pretrained.blocks).neurons
     names = ["removal"] + ([f"width(multiple=1)@{level!r}"] if level < 1 else [])

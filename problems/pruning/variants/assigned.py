@@ -26,7 +26,7 @@ class Assigned:
     """The lowest-scored weights of each linear layer are zero, as many as it was assigned.
 
     One share for a layer counts by the scorer's own rule, where ``pooled`` takes exactly
-    int(numel·s); shares of single rows count int(d_in·s) in each.
+    int(numel·s); shares of single rows count as the ``row`` rule does.
 
     Args:
         by: The scorer.
@@ -53,19 +53,20 @@ class Assigned:
         return [masked(place, name_of(self.by, place, self.shares), self.by, zeros, gone)]
 
     def _gone(self, block: Block, path: str, library: Library) -> torch.Tensor:
-        scores, rule = library.scores(self.by, block, path), find(self.by).rule
+        scores, chosen = library.scores(self.by, block, path), find(self.by)
         share = self.shares[block.index, path]
         if isinstance(share, np.ndarray):
-            return gone_by_row(scores, share)
-        if rule == "pooled":
+            return gone_by_row(scores, share, chosen.counts)
+        if chosen.rule == "pooled":
             return gone_by_count(scores, [int(scores.numel() * share)]) == 0
-        return gone_from(scores, rule, [share]) == 0
+        return gone_from(scores, chosen.rule, [share], chosen.counts) == 0
 
     def _zeros(self, place: Place, path: str, gone: Any) -> int:
         """Zeros of one layer; without its mask where the rule alone says how many."""
         share, (out, into) = self.shares[place.block.index, path], place.shapes()[path]
-        if isinstance(share, np.ndarray) or find(self.by).rule == "row":
-            return row_zeros(into, np.broadcast_to(share, out))
+        chosen = find(self.by)
+        if isinstance(share, np.ndarray) or chosen.rule == "row":
+            return row_zeros(into, np.broadcast_to(share, out), chosen.counts)
         return int(gone(path).sum())
 
 

@@ -13,7 +13,14 @@ from ..sites import Place, Replacements, Variant
 
 @dataclass(frozen=True)
 class SparseGPT:
-    """Levels are shares of zeros in each linear layer; a fixed pattern n:m has no levels."""
+    """Levels are shares of zeros in each linear layer; a fixed pattern n:m has no levels.
+
+    Args:
+        name: Id.
+        levels: Shares of zeros.
+        pattern: n and m, set by names such as ``2:4@sparsegpt``; else None.
+        scorer: None; weights are chosen by their inverse Hessian.
+    """
 
     name: str = "sparsegpt"
     levels: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
