@@ -13,6 +13,7 @@ from torch import nn
 
 from .layouts import get, twin, without_attention, without_feed_forward
 from .models import Pretrained
+from .modules import share
 from .sites import Site, SiteTable, padded, shape_of
 from .sweep import Sweep
 
@@ -33,7 +34,9 @@ def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int
         for column in columns.get(block.index, ()):  # a block may have no site at all
             made.update(table.sites[column].variants[int(choices[column])].build())
         blocks.append(twin(block.module, made))
-    return twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
+    model = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
+    share(model)
+    return model
 
 
 def synchronise(device: torch.device) -> None:

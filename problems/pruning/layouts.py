@@ -38,6 +38,7 @@ class Layout:
         fused: How a fused query-key-value layer orders its rows: all queries, keys, values, or head
             by head.
         gated_in_one: Whether the single up layer stacks gate and up.
+        activation: Module between the up layer and ``down`` when they sit in the block itself.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Layout:
     feed_forward_norms: tuple[str, ...] = ()
     fused: str = "concat"
     gated_in_one: bool = False
+    activation: str | None = None
 
     @property
     def attention_linears(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "opt", "self_attn", "self_attn", _LLAMA_ATTENTION, "self_attn.out_proj",
         ("fc1",), "fc2", None, ("self_attn_layer_norm",), ("final_layer_norm",),
+        activation="activation_fn",
     ),
     Layout(
         "gpt2", "attn", "attn", ("attn.c_attn",), "attn.c_proj",
@@ -102,6 +105,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "bert", "attention", "attention.self",
         ("attention.self.query", "attention.self.key", "attention.self.value"),
         "attention.output.dense", ("intermediate.dense",), "output.dense", None,
+        activation="intermediate.intermediate_act_fn",
     ),
     Layout(
         "distilbert", "attention", "attention",

@@ -111,9 +111,125 @@ def linear_shape(dense: Any) -> tuple[int, int]:
     return (columns, rows) if hasattr(dense, "nf") else (rows, columns)
 
 
+class Bypass(nn.Module):
+    """A linear map of the residual stream that stands where a submodule was: u = B x + b.
+
+    Args:
+        first: First factor, (svd_rank, d), or the whole B, (d, d), where ``second`` is None.
+        second: Second factor by rows, (svd_rank, d): B is secondᵀ · first.
+        offset: b, (d,), or None.
+    """
+
+    def __init__(
+        self, first: torch.Tensor, second: torch.Tensor | None, offset: torch.Tensor | None
+    ) -> None:
+        super().__init__()
+        self.first = nn.Parameter(first, requires_grad=False)
+        self.second = None if second is None else nn.Parameter(second, requires_grad=False)
+        self.offset = None if offset is None else nn.Parameter(offset, requires_grad=False)
+
+    def update(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """What is added to the residual sum, (…, d) from (…, d)."""
+        inner = nn.functional.linear(hidden_states, self.first)
+        made = inner if self.second is None else inner @ self.second
+        return made if self.offset is None else made + self.offset
+
+    def forward(self, hidden_states: torch.Tensor, *args: object, **kwargs: object) -> Any:
+        """The update, as a feed-forward gives it."""
+        return self.update(hidden_states)
+
+    @classmethod
+    def empty(cls, dense: Any, width: int, svd_rank: int | None, offset: bool) -> Bypass:
+        """Of the given shape; ``svd_rank`` None means the whole matrix."""
+        like = next(dense.parameters())
+        rows = width if svd_rank is None else svd_rank
+        first = like.new_empty(rows, width)
+        second = None if svd_rank is None else like.new_empty(svd_rank, width)
+        return cls(first, second, like.new_empty(width) if offset else None)
+
+
+class AttentionBypass(Bypass):
+    """A bypass where an attention was: it keeps no keys or values."""
+
+    def forward(
+        self, hidden_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, None]:
+        """The update, and no attention weights."""
+        return self.update(hidden_states), None
+
+
+class SharedBypass(nn.Module):
+    """A bypass u = Dᵀ P x + b whose basis P one module of a model holds for all of a name.
+
+    Args:
+        name: Of the basis.
+        basis: P, at least (svd_rank, d), of which the leading rows are used.
+        second: D, (svd_rank, d).
+        offset: b, (d,), or None.
+    """
+
+    def __init__(
+        self, name: str, basis: torch.Tensor, second: torch.Tensor, offset: torch.Tensor | None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.basis: nn.Parameter | None = nn.Parameter(basis, requires_grad=False)
+        self.second = nn.Parameter(second, requires_grad=False)
+        self.offset = None if offset is None else nn.Parameter(offset, requires_grad=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """What is added to the residual sum, (…, d) from (…, d)."""
+        holder: Any = self if self.basis is not None else self.__dict__["holder"]
+        inner = nn.functional.linear(hidden_states, holder.basis[: len(self.second)])
+        made = inner @ self.second
+        return made if self.offset is None else made + self.offset
+
+    def held_by(self, holder: SharedBypass | None, basis: torch.Tensor) -> SharedBypass:
+        """A twin that holds a basis, or that asks another module for it."""
+        made = SharedBypass(self.name, basis, self.second, self.offset)
+        if holder is not None:
+            made.basis = None
+            made.__dict__["holder"] = holder  # no submodule: it has a place of its own
+        return made
+
+    @classmethod
+    def empty(cls, dense: Any, width: int, svd_rank: int, offset: bool, basis: str) -> SharedBypass:
+        """Of the given shape, holding a basis of its own until :func:`share`."""
+        like = next(dense.parameters())
+        first, second = like.new_empty(svd_rank, width), like.new_empty(svd_rank, width)
+        return cls(basis, first, second, like.new_empty(width) if offset else None)
+
+
+def share(model: nn.Module) -> None:
+    """Let the first module that uses a basis hold it, as large as any needs; in place."""
+    users: dict[str, dict[str, SharedBypass]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, SharedBypass):
+            users.setdefault(module.name, {})[path] = module
+    for members in users.values():
+        bases = [m.basis for m in members.values() if m.basis is not None]
+        basis, holder = max(bases, key=len), None
+        for path, module in members.items():
+            made = module.held_by(holder, basis)
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, made)
+            holder = holder or made
+
+
+def _identity(dense: Any) -> nn.Module:
+    return nn.Identity()
+
+
 MODULES: dict[str, Callable[..., nn.Module]] = {
+    "attention-bypass": AttentionBypass.empty,
+    "bypass": Bypass.empty,
     "factors": Factors.empty,
+    "identity": _identity,
     "pivot": Pivot.empty,
+    "shared-bypass": SharedBypass.empty,
     "sparse_cache": opened_attention,
 }
 """Type → (the dense module in its place, **sizes) → an empty module of that type."""
+
+CACHELESS = frozenset({"attention-bypass"})
+"""Types that stand for an attention and keep no keys or values."""

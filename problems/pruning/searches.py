@@ -460,7 +460,7 @@ class PrunedBatch:
         return len(self.choices)
 
     def _costs(self, name: str) -> NDArray[np.float64]:
-        return self.sites.look_up(getattr(self.sites, name), self.choices)
+        return self.sites.costs(name, self.choices)
 
     @cached_property
     def readings(self) -> NDArray[np.float64]:

@@ -45,6 +45,26 @@ class Cost:
     weights: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Weights that several sites use and a model holds once, as large as the largest user needs.
+
+    Args:
+        name: Whose weights; users of one name share.
+        params: Parameters that this user needs; all are weights of linear layers.
+        weight_bytes: Their bytes.
+    """
+
+    name: str
+    params: int
+    weight_bytes: int
+
+    @property
+    def weights(self) -> int:
+        """Weights of linear layers, as in :class:`Cost`."""
+        return self.params
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Variant:
     """One choice at a site.
@@ -59,6 +79,7 @@ class Variant:
             ``intermediate_size``, ``num_attention_heads``, ``num_key_value_heads``, ``modules``
             (path → type and sizes, see :mod:`.modules`); empty when shapes stay dense.
         sparsity: Share of the site's prunable weights that are zero, 0 for structured choices.
+        shared: Weights used in common with other sites, beside ``cost``.
     """
 
     name: str
@@ -67,6 +88,7 @@ class Variant:
     build: Callable[[], Replacements]
     shape: Mapping[str, Any] = field(default_factory=dict)
     sparsity: float = 0.0
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,6 +217,7 @@ class SiteTable:
     macs: NDArray[np.float64] = field(init=False)  # (S, V)
     weight_bytes: NDArray[np.float64] = field(init=False)  # (S, V)
     kv_bytes: NDArray[np.float64] = field(init=False)  # (S, V)
+    weights: NDArray[np.float64] = field(init=False)  # (S, V)
 
     def __post_init__(self) -> None:
         if not self.sites:
@@ -202,7 +225,7 @@ class SiteTable:
                 "no site has anything to choose",
                 hint="add a kind of variant, e.g. removal or width",
             )
-        for name in ("params", "macs", "weight_bytes", "kv_bytes"):
+        for name in ("params", "macs", "weight_bytes", "kv_bytes", "weights"):
             rows = [[getattr(v.cost, name) for v in s.variants] for s in self.sites]
             object.__setattr__(self, name, padded(rows))
 
@@ -232,6 +255,35 @@ class SiteTable:
     def look_up(self, table: NDArray[np.float64], choices: NDArray[Any]) -> NDArray[np.float64]:
         """Entries of a (S, V) table for n rows of choices, shape (n, S)."""
         return table[np.arange(len(self.sites)), choices.astype(np.intp)]
+
+    def costs(self, name: str, choices: NDArray[Any]) -> NDArray[np.float64]:
+        """Costs of n rows of choices, (n, S); weights in common are paid by the first user.
+
+        A later user that needs more of them pays the difference.
+
+        Args:
+            name: ``params``, ``macs``, ``weight_bytes``, ``kv_bytes`` or ``weights``.
+            choices: Variant index per site, (n, S).
+        """
+        found = self.look_up(getattr(self, name), choices)
+        for table in self._in_common(name):
+            most = np.maximum.accumulate(self.look_up(table, choices), axis=1)
+            found = found + np.diff(most, axis=1, prepend=0.0)
+        return found
+
+    def _in_common(self, name: str) -> list[NDArray[np.float64]]:
+        """What every variant needs of each group of weights in common, (S, V)."""
+        if name not in ("params", "weight_bytes", "weights"):
+            return []
+        users = {v.shared.name for s in self.sites for v in s.variants if v.shared}
+        return [
+            padded([
+                [getattr(v.shared, name) if v.shared and v.shared.name == user else 0.0
+                 for v in s.variants]
+                for s in self.sites
+            ])
+            for user in sorted(users)
+        ]  # fmt: skip
 
     def by_block(self) -> dict[int, list[int]]:
         """Block index → positions of its sites, in order."""

@@ -182,6 +182,9 @@ def _rows(plan: Plan, pretrained: Pretrained) -> list[str]:
 def _attention(block: BlockPlan, pretrained: Pretrained) -> str:
     if block.dropped or "attention" in block.skip:
         return "removed"
+    bypassed = _bypassed(block, "attention-bypass")
+    if bypassed:
+        return bypassed
     heads = pretrained.blocks[block.index].heads
     kept = heads.groups if block.groups is None else block.groups
     text = f"{kept * heads.per_group} of {heads.query} heads{_cache(block)}"
@@ -202,8 +205,20 @@ def _cache(block: BlockPlan) -> str:
 def _width(block: BlockPlan) -> str:
     if block.dropped or "feed_forward" in block.skip:
         return "removed"
+    bypassed = _bypassed(block, "bypass", "shared-bypass")
+    if bypassed:
+        return bypassed
     text = "all neurons" if block.width is None else f"{block.width} neurons"
     return _with_sparsity(text, block, "feed_forward")
+
+
+def _bypassed(block: BlockPlan, *types: str) -> str | None:
+    """What stands in for a submodule, or None when it is not bypassed."""
+    for said in block.modules.values():
+        if said["type"] in types:
+            rank = said["svd_rank"]
+            return f"linear bypass of rank {said['width'] if rank is None else rank}"
+    return None
 
 
 def _with_sparsity(text: str, block: BlockPlan, part: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from evo.errors import ModelError
 
 from ..models import Pretrained
-from ..modules import MODULES
+from ..modules import CACHELESS, MODULES
 from ..sites import SiteTable, Variant
 from .shim import WIDTHS, Pruned, own_name
 
@@ -46,6 +46,12 @@ class BlockPlan:
         """What decides the shapes of the block's tensors."""
         other = tuple((path, tuple(said.items())) for path, said in sorted(self.modules.items()))
         return self.skip, self.groups, self.width, other
+
+    @property
+    def caches(self) -> bool:
+        """Whether it has an attention that keeps keys and values."""
+        bypassed = any(said["type"] in CACHELESS for said in self.modules.values())
+        return "attention" not in self.skip and not bypassed
 
 
 @dataclass(frozen=True)
@@ -236,9 +242,9 @@ def _layer_types(types: Sequence[str], kept: Sequence[BlockPlan]) -> list[str]:
 
     It has no use for its own, and each type must have an attention whose cache tells positions.
     """
-    left = [t for t, b in zip(types, kept, strict=True) if "attention" not in b.skip]
+    left = [t for t, b in zip(types, kept, strict=True) if b.caches]
     other = (left or list(types))[0]
-    return [other if "attention" in b.skip else t for t, b in zip(types, kept, strict=True)]
+    return [t if b.caches else other for t, b in zip(types, kept, strict=True)]
 
 
 def _layer(config: Mapping[str, Any], block: BlockPlan, pretrained: Pretrained) -> dict[str, Any]:

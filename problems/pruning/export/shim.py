@@ -30,7 +30,7 @@ from ..layouts import (
     without_attention,
     without_feed_forward,
 )
-from ..modules import MODULES
+from ..modules import MODULES, AttentionBypass, share
 
 CACHES = ("cache", "past_key_values", "layer_past")
 """What versions and families of transformers call the cache that an attention is given."""
@@ -52,6 +52,7 @@ class Pruned:
             for index, made in facts(config).get("modules", {}).items():
                 layers.setdefault(int(index), {})["modules"] = made
             cut_blocks(get(model, self.blocks_path), layers, config)
+            share(model)
         for path, count in facts(config).get("packed", {}).items():
             _put(model, path, Packed(get(model, path), count))
         for p in model.parameters():
@@ -217,22 +218,32 @@ def _number_caches(attentions: list[nn.Module], types: list[str] | None) -> None
             places = [i for i, other in enumerate(kinds) if other == kind]
             attention.layer_idx = places[taken[kind]]  # type: ignore[assignment]
             taken[kind] += 1
-    if attentions and all(isinstance(a, NoAttention) for a in attentions):
-        attentions[0].__class__ = Clock  # keeps the empty tensors it holds
+    if attentions and all(isinstance(a, (NoAttention, AttentionBypass)) for a in attentions):
+        bypassed = isinstance(attentions[0], AttentionBypass)
+        attentions[0].__class__ = BypassClock if bypassed else Clock  # keeps the tensors it holds
 
 
-class Clock(NoAttention):
-    """Stands where the first attention was in a model without any: caches how far the text is."""
+class Ticking:
+    """Mixin of what stands where the first attention was in a model without any."""
 
     def forward(
         self, hidden_states: torch.Tensor, *args: object, **kwargs: Any
     ) -> tuple[torch.Tensor, None]:
-        """Contributes nothing; one number per position goes to the cache."""
+        """What it gives anyway; one number per position goes to the cache, which tells time."""
         cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
         if cache is not None:
             ticks = hidden_states.new_zeros((hidden_states.shape[0], 1, hidden_states.shape[1], 1))
             cache.update(ticks, ticks, 0)
-        return super().forward(hidden_states, *args, **kwargs)
+        inner: Any = super()
+        return inner.forward(hidden_states, *args, **kwargs)
+
+
+class Clock(Ticking, NoAttention):
+    """Contributes nothing to the residual sum, and caches how far the text is."""
+
+
+class BypassClock(Ticking, AttentionBypass):
+    """Contributes a linear map of the residual sum, and caches how far the text is."""
 
 
 @contextmanager

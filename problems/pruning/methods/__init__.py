@@ -40,9 +40,9 @@ class Outcome:
     @property
     def sparsity(self) -> float:
         """Share of the weights of the blocks' linear layers that is gone, in [0, 1]."""
-        chosen = zip(self.problem.table.sites, self.choices.tolist(), strict=True)
-        gone = sum(s.variants[0].cost.weights - s.variants[v].cost.weights for s, v in chosen)
-        return gone / weight_count(self.problem)
+        table = self.problem.table
+        left = table.costs("weights", self.choices[None]).sum()
+        return float(table.weights[:, 0].sum() - left) / weight_count(self.problem)
 
 
 class Method(Protocol):
