@@ -37,13 +37,8 @@ KNOWN: dict[Any, Any] = {}
 @pytest.fixture(scope="module", autouse=True)
 def _place(tmp_path_factory: Any) -> Any:
     """Keep loaders that transformers copies, and shared folders, out of the home folder."""
-    from transformers import dynamic_module_utils
-
     KNOWN["folder"] = tmp_path_factory.mktemp("replacing")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(KNOWN["folder"] / "modules"))
     yield
-    patch.undo()
     KNOWN.clear()
 
 
