@@ -45,9 +45,13 @@ def settings_of(target: Any, fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def argument_docs(target: Any) -> dict[str, str]:
-    """What the ``Args:`` section of a docstring says of each argument; the constructor's wins."""
+    """What ``Args:`` sections say of each argument: of a class, those it stands on included.
+
+    The class itself wins over its bases, and its constructor over both.
+    """
+    bases = reversed(target.__mro__) if inspect.isclass(target) else [target]
     found: dict[str, str] = {}
-    for source in (target, getattr(target, "__init__", None)):
+    for source in (*bases, getattr(target, "__init__", None)):
         found |= _section(inspect.getdoc(source) or "", "Args:")
     return found
 
