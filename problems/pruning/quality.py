@@ -29,9 +29,10 @@ class TeacherReader:
         """Store, and return shape (B, 0)."""
         logits = output[:, :-1].float()
         values, tokens = logits.topk(min(self.top, logits.shape[-1]), dim=-1)
-        log_probs = values - logits.logsumexp(-1, keepdim=True)
+        total, rest = log_masses(logits, tokens)
+        log_probs = values - total[..., None]
         covered = log_probs.shape[-1] == logits.shape[-1]
-        tail = torch.full_like(log_probs[..., 0], -torch.inf) if covered else log_tail(log_probs)
+        tail = torch.full_like(rest, -torch.inf) if covered else rest
         self.kept.append(Teacher(tokens, log_probs, tail))
         return output.new_zeros((len(output), 0))
 
@@ -64,20 +65,35 @@ class LanguageReader:
     def _sequence(
         self, logits: torch.Tensor, targets: torch.Tensor, teacher: Teacher, row: int
     ) -> torch.Tensor:
-        total = logits.logsumexp(-1)
+        total, log_rest = log_masses(logits, teacher.tokens[row])
         entropy = total - logits.gather(-1, targets[:, None].to(logits.device))[:, 0]
         log_q = logits.gather(-1, teacher.tokens[row]) - total[:, None]  # (T-1, k)
         log_p, tail = teacher.log_probs[row], teacher.tail[row]
         divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
         mass = tail.exp()
-        rest = torch.where(mass > 0, mass * (tail - log_tail(log_q)), torch.zeros_like(tail))
+        rest = torch.where(mass > 0, mass * (tail - log_rest), torch.zeros_like(tail))
         return torch.stack([entropy.double().mean(), (divergence + rest).double().mean()])
 
 
-def log_tail(log_probs: torch.Tensor) -> torch.Tensor:
-    """Log of one minus the sum of probabilities along the last axis, floored."""
-    rest = 1 - log_probs.double().exp().sum(-1)
-    return rest.clamp_min(LEAST_TAIL).log().float()
+def log_masses(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log of the summed exponentials, and of the share that the tokens not named have in them.
+
+    The share is added up, not taken from one: in single precision the difference has no digits
+    left where the named tokens have nearly all of the mass.
+
+    Args:
+        logits: (…, V).
+        tokens: Ids of the tokens that are named, (…, k).
+
+    Returns:
+        (…,) each; the share is floored.
+    """
+    largest = logits.amax(-1, keepdim=True)
+    powers = (logits - largest).exp_()
+    inside = powers.gather(-1, tokens).sum(-1)
+    rest = powers.scatter_(-1, tokens, 0.0).sum(-1)
+    total = inside + rest
+    return total.log() + largest[..., 0], (rest / total).clamp_min(LEAST_TAIL).log()
 
 
 @dataclass(frozen=True)
