@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,18 +21,16 @@ from evo.space import Choice, SearchSpace
 from evo.streams import stream
 from operators import RNG
 
-from . import allocate, cost, library, models, quality, starts, variants
-from .allocate import Allocator
+from . import asking, cost, library, models, quality, starts, variants
 from .allocate.knee import bounded
 from .data import Data
+from .pruned_batch import PrunedBatch
 from .sampling import require_known
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
 
 USABLE = {"encoder": "drift < 0.3", "lm": "kl < 0.5"}  # where a compromise is looked for
 DEFAULT_VARIANTS = ("removal", "heads", "width")
-_PIECES = re.compile(r"(?:[;\s]+|,(?![\d.]+(?:[,;\s]|$)))(?![^()]*\))")
-"""Commas before numbers join levels, those in brackets settings."""
 
 
 class Mixed:
@@ -108,8 +105,8 @@ class Mixed:
         cache: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self._asked, self._order = _asked(variants), _known_order(order)
-        self._allocators = _allocators(allocators)
+        self._asked, self._order = asking.asked(variants), asking.known_order(order)
+        self._allocators = asking.allocators(allocators)
         require_known(sampling)
         self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.kind = self.pretrained.kind
@@ -149,8 +146,8 @@ class Mixed:
             order: Another ranking of neurons and heads than this problem's.
         """
         other = self._copy()
-        other._asked = _asked(variants)
-        other._order = self._order if order is None else _known_order(order)
+        other._asked = asking.asked(variants)
+        other._order = self._order if order is None else asking.known_order(order)
         other.table = other._sites(sites)
         return other
 
@@ -433,78 +430,6 @@ class Mixed:
         from .export import export
 
         return export(self, genomes["choices"][0], folder, expected=expected)
-
-
-class PrunedBatch:
-    """n pruned models, decoded; quality is computed when it is asked for, once for all objectives.
-
-    Attributes:
-        choices: Variant index per site, (n, S).
-        params, macs, weight_bytes, kv_bytes: Cost per site, (n, S).
-        base: Cost of everything outside the sites.
-        sites: The site table: ``sites.name``, ``sites.kind``, ``sites.depth``, each of length S.
-        context: Where and on what it is judged.
-    """
-
-    def __init__(self, problem: Mixed, choices: NDArray[Any], context: Context) -> None:
-        self.problem, self.context = problem, context
-        self.choices = choices
-        self.sites = problem.table
-        self.base = problem.table.base
-        self.params = self._costs("params")
-        self.macs = self._costs("macs")
-        self.weight_bytes = self._costs("weight_bytes")
-        self.kv_bytes = self._costs("kv_bytes")
-
-    def __len__(self) -> int:
-        return len(self.choices)
-
-    def _costs(self, name: str) -> NDArray[np.float64]:
-        return self.sites.costs(name, self.choices)
-
-    @cached_property
-    def readings(self) -> NDArray[np.float64]:
-        """Cross-entropy and KL, or drift, per candidate and sequence, (n, B, 2 or 1)."""
-        sweep = self.problem.sweep(self.context.device)
-        batches = self.problem.data.batches(self.context.split)
-        reader = self.problem.reader(self.context.split)
-        used = max(1, round(len(batches) * self.context.fidelity))
-        return sweep(self.choices, batches[:used], reader)
-
-    @cached_property
-    def perplexity(self) -> NDArray[np.float64]:
-        """Exponential of the mean cross-entropy, (n,); infinite where it overflows."""
-        with np.errstate(over="ignore"):
-            return np.exp(self.readings[:, :, 0].mean(1))
-
-    @cached_property
-    def spearman(self) -> NDArray[np.float64]:
-        """Rank correlation × 100 of the cosine of sentence pairs with people's scores, (n,)."""
-        pairs = self.problem.data.pairs(self.context.split)
-        assert pairs is not None
-        sweep = self.problem.sweep(self.context.device)
-        cosines = pairs.cosines(sweep, self.choices, self.problem.data.pooling)
-        return quality.spearman(cosines, pairs.gold)
-
-
-def _allocators(names: Sequence[str]) -> list[Allocator]:
-    if isinstance(names, str):
-        names = [piece for piece in _PIECES.split(names) if piece]
-    return [allocate.find(name) for name in names]
-
-
-def _asked(names: Sequence[Any]) -> list[variants.Asked]:
-    if isinstance(names, str):
-        names = [piece for piece in _PIECES.split(re.sub(r"\s*,\s*", ",", names)) if piece]
-    if not names:
-        raise ConfigError("variants is empty", hint="name at least one kind, for example removal")
-    return [variants.parse(name) for name in names]
-
-
-def _known_order(order: str) -> str:
-    if order not in ("output", "activation"):
-        raise ConfigError(f"order must be 'output' or 'activation', got {order!r}")
-    return order
 
 
 def _cache() -> Path:
