@@ -18,6 +18,7 @@ from .sites import Site, SiteTable, padded, shape_of
 from .sweep import Sweep
 
 REPEATS = 15
+TOGETHER = 8  # whole models that are timed in turns, and in memory at once
 
 
 def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int]) -> Any:
@@ -215,10 +216,17 @@ def table_of(measured: dict[str, Any]) -> NDArray[np.float64]:
 def confirm(
     sweep: Sweep, choices: NDArray[Any], batch: Any, repeats: int = 7
 ) -> NDArray[np.float64]:
-    """Median milliseconds of whole pruned models on one micro-batch, (n,)."""
+    """Median milliseconds of whole pruned models on one micro-batch, (n,).
+
+    A few neighbours are timed in turns, so that what disturbs the machine hits them alike.
+    """
     inputs = sweep._inputs(batch)
-    found = []
-    for row in choices:
-        model = pruned_model(sweep.pretrained, sweep.table, row)
-        found += clock([lambda model=model: model(**inputs)], sweep.pretrained.device, repeats)
+    found: list[float] = []
+    for start in range(0, len(choices), TOGETHER):
+        models = [
+            pruned_model(sweep.pretrained, sweep.table, row)
+            for row in choices[start : start + TOGETHER]
+        ]
+        runs = [lambda model=model: model(**inputs) for model in models]
+        found += clock(runs, sweep.pretrained.device, repeats)
     return np.array(found)
