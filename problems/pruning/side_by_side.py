@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .entrance import enter
 from .layouts import get
 from .models import Pretrained
 
@@ -26,7 +27,8 @@ class Prefixes:
 
     def __init__(self, dense: Pretrained, batches: Sequence[Any]) -> None:
         self._masks = [b.mask for b in batches]
-        self._calls, self._dense = _calls(dense, batches)
+        entered = [enter(dense, batch) for batch in batches]
+        self._calls, self._dense = [e.calls for e in entered], [e.hidden for e in entered]
         self._pruned = self._dense
 
     @torch.inference_mode()
@@ -109,38 +111,3 @@ class Prefixes:
         if mask is None:
             return flat
         return {path: x * mask.reshape(-1, 1).to(x) for path, x in flat.items()}
-
-
-Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-@torch.inference_mode()
-def _calls(pretrained: Pretrained, batches: Any) -> tuple[list[list[Call]], list[torch.Tensor]]:
-    """How each micro-batch calls each block, and the states that reach the first one."""
-    calls: list[list[Call]] = []
-    states: list[torch.Tensor] = []
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kwargs = dict(kwargs)
-        if not args:
-            args = (kwargs.pop("hidden_states"),)
-        if not calls[-1]:
-            states.append(args[0])
-        calls[-1].append((args[1:], kwargs))
-
-    handles = [
-        block.module.register_forward_pre_hook(hook, with_kwargs=True)
-        for block in pretrained.blocks
-    ]
-    cacheless = {"use_cache": False} if pretrained.kind == "lm" else {}
-    try:
-        for batch in batches:
-            calls.append([])
-            mask = None if batch.mask is None else batch.mask.to(pretrained.device)
-            pretrained.model.base_model(
-                input_ids=batch.ids.to(pretrained.device), attention_mask=mask, **cacheless
-            )
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls, states

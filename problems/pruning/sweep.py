@@ -24,8 +24,8 @@ from torch import nn
 from evo.errors import ModelError
 
 from .assembly import Assembly, map_tensors
+from .entrance import Prepared, enter, inputs
 from .head import Head
-from .layouts import twin
 from .models import Block, Pretrained
 from .prefixes import Rows
 from .sites import SiteTable
@@ -63,14 +63,6 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What all candidates share on one micro-batch: the embedding and the blocks' arguments."""
-
-    hidden: torch.Tensor  # (B, T, D)
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
-
-
 @dataclass
 class Tally:
     """Work done and work avoided, counted in block evaluations of one micro-batch."""
@@ -79,20 +71,6 @@ class Tally:
     shared: int = 0  # what one candidate at a time would have run, minus what was run
     recalled: int = 0  # taken from an earlier call
     heads: int = 0
-
-
-class _Capture(nn.Module):
-    """Stands where a block was and notes how it was called."""
-
-    def __init__(self, calls: list[Any]) -> None:
-        super().__init__()
-        self.calls = calls
-
-    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if not args:
-            args = (kwargs.pop("hidden_states"),)
-        self.calls.append((args[0], args[1:], kwargs))
-        return args[0]
 
 
 class Sweep:
@@ -165,8 +143,7 @@ class Sweep:
         """Embedding and block arguments of a micro-batch, computed once per batch object."""
         known = self._prepared.get(id(batch))
         if known is None or known[0] is not batch:
-            with torch.inference_mode():
-                self._prepared[id(batch)] = known = (batch, self._capture(batch))
+            self._prepared[id(batch)] = known = (batch, enter(self.pretrained, batch))
         return known[1]
 
     def forget(self) -> None:
@@ -174,26 +151,8 @@ class Sweep:
         self._prepared.clear()
         self._states = States(self._states.budget)
 
-    def _capture(self, batch: MicroBatch) -> Prepared:
-        calls: list[Any] = []
-        stand_ins = nn.ModuleList(_Capture(calls) for _ in self.pretrained.blocks)
-        model: Any = twin(self.pretrained.model, {self.pretrained.blocks_path: stand_ins})
-        model.base_model(**self._inputs(batch))
-        if len(calls) != len(self.pretrained.blocks):
-            raise ModelError(
-                f"{self.pretrained.name}: its forward pass runs {len(calls)} of "
-                f"{len(self.pretrained.blocks)} blocks in order; that structure is not supported"
-            )
-        return Prepared(calls[0][0], [(args, kwargs) for _, args, kwargs in calls])
-
     def _inputs(self, batch: MicroBatch, *, masked: bool = True) -> dict[str, Any]:
-        device = self.pretrained.device
-        inputs: dict[str, Any] = {"input_ids": batch.ids.to(device)}
-        if masked and batch.mask is not None:
-            inputs["attention_mask"] = batch.mask.to(device)
-        if self.pretrained.kind == "lm":
-            inputs["use_cache"] = False
-        return inputs
+        return inputs(self.pretrained, batch, masked=masked)
 
     def head(self, batch: MicroBatch, state: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V) of a language model, or last hidden states (B, T, D) of an encoder."""

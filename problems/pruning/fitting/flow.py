@@ -15,11 +15,10 @@ import torch
 from torch import nn
 
 from ..calibration import Calibration
+from ..entrance import Call, enter
 from ..layouts import get, twin
 from ..models import Block
 from ..sites import Replacements
-
-Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +100,8 @@ def walk(calibration: Calibration, skip: int = 0) -> Iterator[tuple[Block, Itera
     """
     wanted = {block.index: block for block in calibration.blocks}
     modules = _modules(calibration)
-    states, calls = map(
-        list, zip(*(_entered(calibration, b) for b in calibration.batches), strict=True)
-    )
+    entered = [enter(calibration.pretrained, batch) for batch in calibration.batches]
+    states, calls = [e.hidden for e in entered], [e.calls for e in entered]
     kept = [_kept(batch, skip, calibration.pretrained.device)[0] for batch in calibration.batches]
 
     def flows(block: Block) -> Iterator[Flow]:
@@ -132,7 +130,8 @@ def passages(
     wanted = {block.index: block for block in blocks}
     for batch in calibration.batches:
         rows, last = _kept(batch, skip, calibration.pretrained.device)
-        state, calls = _entered(calibration, batch)
+        entered = enter(calibration.pretrained, batch)
+        state, calls = entered.hidden, entered.calls
         states, found = [_flat(state)[rows]], {}
         for index, module in enumerate(_modules(calibration)):
             if index in wanted:
@@ -184,32 +183,6 @@ def _kept(batch: Any, skip: int, device: torch.device) -> tuple[torch.Tensor, to
     ends = (place == place.max(1, keepdim=True).values).reshape(-1)
     kept = (place > skip).reshape(-1)
     return kept.to(device), ends[kept].to(device)
-
-
-class _Entry(nn.Module):
-    """Stands where a block was and notes how it was called."""
-
-    def __init__(self, calls: list[Any]) -> None:
-        super().__init__()
-        self.calls = calls
-
-    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if not args:
-            args = (kwargs.pop("hidden_states"),)
-        self.calls.append((args[0], (args[1:], kwargs)))
-        return args[0]
-
-
-def _entered(calibration: Calibration, batch: Any) -> tuple[torch.Tensor, list[Call]]:
-    """Hidden states before the first block, and how every block is called, of a micro-batch."""
-    pretrained, seen = calibration.pretrained, []
-    stand_ins = nn.ModuleList(_Entry(seen) for _ in _modules(calibration))
-    model: Any = twin(pretrained.model, {pretrained.blocks_path: stand_ins})
-    mask = None if batch.mask is None else batch.mask.to(pretrained.device)
-    cache = {"use_cache": False} if pretrained.kind == "lm" else {}
-    with torch.inference_mode():
-        model.base_model(input_ids=batch.ids.to(pretrained.device), attention_mask=mask, **cache)
-    return seen[0][0], [call for _, call in seen]
 
 
 @contextlib.contextmanager
