@@ -63,7 +63,7 @@ class Mixed:
         states_memory: Gigabytes of hidden states kept from generation to generation, so that
             children are computed from their first change on; 0 keeps none.
         allocators: Published allocations of sparsity that join the warm starts where sites offer
-            several sparsities: ``uniform``, ``owl``, ``erk``, ``alphapruning``, and the dearer
+            several sparsities: ``uniform``, ``owl``, ``erk``, and the dearer ``alphapruning``,
             ``neuroal`` and ``ecoflap``; settings in brackets as in ``owl(spread=0.1)``. An empty
             list asks for none.
         knee: Judge uniform sparsities first, and leave out those further than this beyond the

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .searches import Mixed
 
 RUNGS = 16
-ALLOCATORS = ("uniform", "owl", "erk", "alphapruning")
+ALLOCATORS = ("uniform", "owl", "erk")
 """Those that need no more than weights and the norms in the library."""
 
 _ALLOCATED = 0.3  # of all starts
