@@ -28,6 +28,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "synthetic/zdt6": ("problems.synthetic:ZDT", {"number": 6}),
     },
     "variant": {
+        "dsnot": "problems.pruning.variants.dsnot:DSNOT",
         "heads": "problems.pruning.variants.heads:HEADS",
         "mpifa": "problems.pruning.variants.mpifa:REFITTED",
         "mustafar": "problems.pruning.variants.mustafar:MUSTAFAR",
@@ -41,7 +42,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "width": "problems.pruning.variants.width:WIDTH",
         **{scorer: (_SCORED, {"name": scorer}) for scorer in _SCORERS},
         "2:4": (
-            "problems.pruning.variants.sparsity:n_of_m_kind",
+            "problems.pruning.variants.n_of_m:n_of_m_kind",
             {"n": 2, "m": 4, "scorer": "wanda"},
         ),
     },
@@ -55,6 +56,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
         ),
         "blockpruner": "problems.pruning.methods.blockpruner:BlockPruner",
         "depth": "problems.pruning.methods.depth:AttentionsAlone",
+        "dsnot": "problems.pruning.methods.dsnot:DSnoT",
         "ecoflap": ("problems.pruning.methods.allocated:Allocated", {"allocator": "ecoflap"}),
         "erk": ("problems.pruning.methods.allocated:Allocated", {"allocator": "erk"}),
         "evopress-depth": "problems.pruning.methods.evopress_depth:Depth",

@@ -68,7 +68,7 @@ def test_every_way_to_name_a_kind(text: str, name: str, scorer: Any, levels: Any
     [
         ("widht", "no kind of variant called 'widht'", "did you mean 'width'?"),
         ("magnitude-rows", "no kind of variant called", "did you mean 'magnitude-row'?"),
-        ("xyz", "no kind of variant called 'xyz'", "known: heads, "),
+        ("xyz", "no kind of variant called 'xyz'", "known: dsnot, heads, "),
         ("wanda@0", "'wanda@0': levels must be numbers between 0 and 1", None),
         ("wanda@1.0", "levels must be numbers between 0 and 1", None),
         ("wanda@-0.5", "levels must be numbers between 0 and 1", None),

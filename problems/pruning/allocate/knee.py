@@ -120,7 +120,8 @@ def bounded(
     for one in asked:
         updated = hasattr(one.kind, "updates")
         grid = one.levels if updated else GRID
-        if (one.kind.scorer or updated) and one.levels and len(grid) + 1 >= FEWEST:
+        sparse = one.kind.scorer or updated or hasattr(one.kind, "by")
+        if sparse and one.levels and len(grid) + 1 >= FEWEST:
             found = find_knee(problem, one.kind, grid, rng)
             limit = found.high + margin + 1e-9
             levels = tuple(x for x in one.levels if x <= limit or x == min(one.levels))

@@ -24,7 +24,8 @@ from ..importance import SCORERS, base_name
 from ..importance.sparsegpt import Pattern
 from ..library import Library
 from ..sites import Place, Replacements, Site, Variant
-from .sparsity import kind_of_scorer, n_of_m_kind
+from .n_of_m import n_of_m_kind
+from .sparsity import kind_of_scorer
 
 
 class Kind(Protocol):

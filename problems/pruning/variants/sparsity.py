@@ -1,4 +1,4 @@
-"""Unstructured and N:M sparsity: the lowest-scored weights of a site's linear layers are zero."""
+"""Unstructured sparsity: the lowest-scored weights of a site's linear layers are zero."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from evo.errors import ConfigError
-
-from ..importance import base_name, find, n_of_m, require_multiples
+from ..importance import find
 from ..layouts import get, matrix, with_weight
 from ..library import Library
 from ..sites import Place, Replacements, Variant
-from .updates import SPARSEGPT, SparseGPT
 
 
 @dataclass(frozen=True)
@@ -39,33 +36,6 @@ class Sparsity:
         return masked(place, f"{self.name}-{level:g}", self.name, zeros, gone)
 
 
-@dataclass(frozen=True)
-class NofM:
-    """n of every m neighbouring inputs of a row are zero, under one scorer."""
-
-    name: str
-    n: int
-    m: int
-    by: str
-    levels: tuple[float, ...] = ()
-    scorer: str | None = None
-
-    def variants(self, place: Place, library: Library, levels: Sequence[float]) -> list[Variant]:
-        """One variant.
-
-        Raises:
-            ConfigError: m does not divide the inputs of a layer.
-        """
-        for path, (_, inputs) in place.shapes().items():
-            require_multiples(self.name, self.m, inputs, place.block, path)
-
-        def gone(path: str) -> torch.Tensor:
-            return n_of_m(library.scores(self.by, place.block, path), self.n, self.m)
-
-        zeros = place.weight_count() * self.n // self.m
-        return [masked(place, self.name, "n:m", zeros, gone)]
-
-
 def kind_of_scorer(name: str) -> Sparsity:
     """The kind of sparsity that a scorer gives.
 
@@ -73,29 +43,6 @@ def kind_of_scorer(name: str) -> Sparsity:
         ConfigError: The scorer is unknown, or has no such setting.
     """
     return Sparsity(name, find(name).name)
-
-
-def n_of_m_kind(n: int, m: int, scorer: str) -> NofM | SparseGPT:
-    """N:M sparsity under a scorer, or with the weights that SparseGPT updates.
-
-    Raises:
-        ConfigError: n is not between 1 and m - 1, or the scorer is unknown or has a setting that
-            means nothing here.
-    """
-    if not 0 < n < m:
-        raise ConfigError(f"{n}:{m} is not a sparsity pattern: n weights of every m go, 0 < n < m")
-    if scorer == SPARSEGPT.name:
-        return SparseGPT(f"{n}:{m}@{scorer}", (), (n, m))
-    try:
-        find(scorer, [SPARSEGPT.name])
-    except ConfigError as error:
-        raise ConfigError(f"{n}:{m}@{scorer}: {error.message}") from error
-    if "(counts=" in scorer:
-        raise ConfigError(
-            f"{n}:{m}@{scorer}: counts plays no part, since {n} of every {m} weights go",
-            hint=f"say {n}:{m}@{base_name(scorer)}",
-        )
-    return NofM(f"{n}:{m}" if scorer == "wanda" else f"{n}:{m}@{scorer}", n, m, scorer)
 
 
 def masked(
