@@ -307,6 +307,30 @@ def test_masks_in_a_model_are_those_of_the_slow_form(folder: str) -> None:
     assert changed > 100
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("power=0", Rule(power=0)),
+        ("same_sign=true", Rule(same_sign=True)),
+        ("threshold=20", Rule(threshold=20)),
+        ("cycles=2", Rule(cycles=2)),
+    ],
+)
+def test_settings_reach_the_rule(text: str, rule: Rule, folder: str) -> None:
+    problem = problem_of(folder, ["wanda@0.5", "dsnot@0.5", f"dsnot({text})@0.5"])
+    place, path = problem.table.sites[0].place, "self_attn.q_proj"
+    weight, name = matrix(get(place.block.module, path)), name_of(place.block, path)
+    first, plain, found = (
+        built(problem, 0, f"{kind}-0.5")[path] == 0 for kind in ("wanda", "dsnot", f"dsnot({text})")
+    )
+
+    learnt = problem.library.fitted(DSnoT())
+    scores = weight.abs() * problem.library.norms(place.block, path)
+    given = first, learnt[f"{name}.mean"], learnt[f"{name}.variance"], scores
+    assert torch.equal(found, refined(weight, *given, rule)[0])
+    assert not torch.equal(found, plain)
+
+
 def test_attentions_can_be_skipped_instead(folder: str) -> None:
     problem = problem_of(folder, ["wanda@0.5", "dsnot(skip=attention)@0.5"])
 

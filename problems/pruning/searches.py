@@ -39,8 +39,8 @@ class Mixed:
     Args:
         model: Folder, hub name, or None for the embedded sentence encoder all-MiniLM-L6-v2.
         variants: Kinds of choices, see ``evo list variants``; with levels as in
-            ``width@0.5,0.75``, settings as in ``ria(exponent=0.3)``, any N:M as in ``2:4`` or
-            ``2:4@sparsegpt``; or ``module:attr``.
+            ``width@0.5,0.75``, settings as in ``ria(exponent=0.3)``, any N:M as in ``2:4``,
+            ``2:4@sparsegpt`` or ``2:4(permute=true)@ria``; or ``module:attr``.
         sites: Where choices are made: ``submodule``, ``linear`` or ``block``.
         text: Text for everything: None (the interpreter's documentation), a file, a folder,
             ``hub:NAME`` or a mapping.

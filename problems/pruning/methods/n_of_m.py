@@ -25,11 +25,14 @@ class NofM:
 
     Args:
         pattern: ``2:4`` or any n:m; n weights of every m go.
-        scorer: Any scorer, or ``sparsegpt``.
+        scorer: Any scorer, ``dsnot`` or ``sparsegpt``.
+        permute: Whether neurons, and values within heads, change places so that more of a scorer's
+            scores stay.
     """
 
     pattern: str = "2:4"
     scorer: str = "wanda"
+    permute: bool = False
 
     def __call__(self, problem: Mixed, sparsity: float, rng: RNG) -> Outcome:
         """Every site with the pattern; nothing is drawn.
@@ -46,7 +49,8 @@ class NofM:
                 f"{sparsity:g}",
                 hint="ask for that sparsity, or choose another pattern",
             )
-        made = problem.again([f"{self.pattern}@{self.scorer}"])
+        settings = "(permute=true)" if self.permute else ""
+        made = problem.again([f"{self.pattern}{settings}@{self.scorer}"])
         return Outcome(made, everywhere(made))
 
     def _share(self) -> Fraction:

@@ -51,7 +51,8 @@ class Asked:
 def parse(text: Any) -> Asked:
     """Read ``width``, ``width@0.75,0.5``, ``wanda@0.5``, ``2:4``, ``2:4@wanda`` or ``module:attr``.
 
-    A kind itself may stand where its name may, and then has its own levels.
+    Settings stand in brackets behind a name: ``2:4(permute=true)@ria(exponent=1)``. A kind itself
+    may stand where its name may, and then has its own levels.
 
     Raises:
         ConfigError: Unknown kind, or levels that are not numbers between 0 and 1.
@@ -61,9 +62,10 @@ def parse(text: Any) -> Asked:
     if hasattr(text, "variants"):
         return Asked(text, tuple(text.levels))
     name, _, tail = str(text).partition("@")
-    left, colon, right = name.partition(":")
+    pattern, settings = brackets.split(name)
+    left, colon, right = pattern.partition(":")
     if colon and left.isdigit() and right.isdigit():
-        return Asked(n_of_m_kind(int(left), int(right), tail or "wanda"), ())
+        return Asked(n_of_m_kind(int(left), int(right), tail or "wanda", settings), ())
     kind = _named(name)
     levels = _levels(text, tail) if tail else tuple(kind.levels)
     return Asked(kind, levels)
