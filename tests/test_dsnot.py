@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from exporting import opened, outputs, same, write
 from families import FAMILIES, checkpoint
 
 from evo import Genomes
+from evo.cli import main
 from evo.config import Ref
 from evo.errors import ConfigError, ModelError
 from evo.registry import build
@@ -478,6 +480,13 @@ def test_the_method_takes_its_share_of_each_row(folder: str) -> None:
     for site in range(len(wanted.table)):
         found = built(outcome.problem, site, "dsnot-0.5")
         assert all(torch.equal(found[p], w) for p, w in built(wanted, site, "dsnot-0.5").items())
+
+
+def test_what_is_told_can_be_set(capsys: Any) -> None:
+    assert main(["show", "dsnot", "--kind", "variant", "--json"]) == 0
+
+    told = [one["name"] for one in json.loads(capsys.readouterr().out)["settings"]]
+    assert told == ["initial", "cycles", "threshold", "power", "same_sign", "skip"]
 
 
 def test_a_target_that_leaves_no_whole_weight_is_refused(folder: str) -> None:

@@ -169,7 +169,7 @@ def _variant_facts(found: Found) -> dict[str, Any]:
     """What a kind of variant says of itself; its name and levels are no settings."""
     kind: Any = build("variant", Ref(found.ref))
     levels = list(kind.levels)
-    # What a row was made with is no setting any more.
+    # What a row was made with is no setting any more, and brackets cannot hold a tuple.
     own = [f.name for f in fields(kind)] if is_dataclass(kind) and not found.settings else []
     docs = argument_docs(kind)
     settings = [
@@ -180,7 +180,7 @@ def _variant_facts(found: Found) -> dict[str, Any]:
             "doc": docs.get(name, ""),
         }
         for name in own
-        if name not in ("name", "levels", "scorer")
+        if name not in ("name", "scorer") and not isinstance(getattr(kind, name), tuple)
     ]
     return {"about": first_sentence(kind), "settings": settings, "levels": levels}
 

@@ -22,7 +22,8 @@ class DSnoT:
     Args:
         initial: The scorer of the first mask, one that goes row by row.
         cycles: Most exchanges of a row.
-        threshold: A row stops once its expected error is no larger.
+        threshold: A row stops once its expected error is no larger, in units of the output summed
+            over the tokens of a sequence.
         power: Of the variance by which what a weight adds is divided.
         same_sign: Whether a row stops before its error changes sign.
         skip: Which layers keep the first mask: ``feed_forward`` as published, ``attention`` or

@@ -101,8 +101,8 @@ class DSnoT:
     Args:
         initial: The scorer of the first mask, one that goes row by row; any where ``pattern`` is.
         cycles: Most exchanges of a row.
-        threshold: A row stops once its expected error is no larger; see
-            :class:`..importance.dsnot.Rule`.
+        threshold: A row stops once its expected error is no larger, in units of the output summed
+            over the tokens of a sequence.
         power: Of the variance by which what a weight adds is divided.
         same_sign: Whether a row stops before its error changes sign; always so under n:m.
         skip: Which layers keep the first mask: ``feed_forward`` as published, ``attention`` or
