@@ -438,6 +438,8 @@ def test_one_fit_serves_every_width_and_multiple(
     assert built.entry.shape == (12, 32)
     assert torch.equal(built.entry, wider.entry[:12])
     assert torch.equal(built.exit, wider.exit[:, :12])
+    for matrix in (built.entry, built.exit):  # the whole basis is not held by them
+        assert matrix.untyped_storage().nbytes() == 12 * 32 * 4
 
 
 def test_chosen_slices_are_made_again_on_their_prefix() -> None:

@@ -43,9 +43,9 @@ class SliceGPT:
         Raises:
             ConfigError: The target is not between 0 and 1, or the smallest width takes more.
         """
-        target = (1 - density(sparsity)) * weight_count(problem)
+        most = density(sparsity) * weight_count(problem)
         found = _submodules(problem)
-        width = self._width(found, target, sparsity)
+        width = self._width(found, most, sparsity)
         hidden = channels(found[0])
         name = named("slicegpt", multiple=self.multiple)
         other = problem.again([f"{name}@{1 - width / hidden!r}"])
@@ -54,18 +54,17 @@ class SliceGPT:
         note = f"{width} of {hidden} channels{dense}"
         return Outcome(other, np.ones(len(other.table), dtype=np.int16), notes=(note,))
 
-    def _width(self, found: list[Place], target: float, sparsity: float) -> int:
-        """The largest width with which at least so many weights go."""
+    def _width(self, found: list[Place], most: float, sparsity: float) -> int:
+        """The largest width with which at most so many weights stay."""
         per_channel = np.array([weights_per_channel(place) for place in found])
-        dense = np.array([place.weight_count() for place in found])
-        gone = 0.0
+        dense = left = np.array([place.weight_count() for place in found])
         for width in range(channels(found[0]) // self.multiple * self.multiple, 0, -self.multiple):
-            gone = np.maximum(dense - width * per_channel, 0).sum()
-            if gone >= target:
+            left = np.minimum(dense, width * per_channel)
+            if left.sum() <= most:
                 return width
         raise ConfigError(
             f"a sparsity of {sparsity:g} cannot be reached: with {self.multiple} channels in every "
-            f"attention and feed-forward, {gone / dense.sum():.4g} of their weights go",
+            f"attention and feed-forward, {1 - left.sum() / dense.sum():.4g} of their weights go",
             hint="ask for less, or take a smaller multiple or a method that removes whole parts",
         )
 

@@ -28,7 +28,7 @@ polishing a chosen candidate learns them again block by block on its pruned pref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evo.errors import ConfigError
@@ -131,7 +131,7 @@ def channels(place: Place) -> int:
     return place.shapes()[layout.down if place.kind == "feed_forward" else layout.output][0]
 
 
-def wrappers(layout: Layout, part: str) -> dict[str, tuple[tuple[str, ...], str | None]]:
+def wrappers(layout: Layout, part: str) -> Mapping[str, tuple[tuple[str, ...], str | None]]:
     """Where a submodule's entry and exit stand: one module, or two if none holds all its layers.
 
     Returns:
