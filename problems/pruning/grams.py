@@ -6,7 +6,7 @@ group, and the first of them stands for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -37,7 +37,7 @@ def grams(calibration: Calibration) -> Iterator[tuple[Block, dict[str, torch.Ten
     Raises:
         ModelError: An input is not finite.
     """
-    for blocks in _fitting(calibration.blocks):
+    for blocks in fitting(calibration.blocks, _bytes):
         sums = _summed(calibration, blocks)
         for block in blocks:
             found = {}
@@ -61,13 +61,19 @@ def require_finite(gram: torch.Tensor, block: Block, path: str) -> None:
         )
 
 
-def _fitting(blocks: Sequence[Block]) -> Iterator[tuple[Block, ...]]:
-    """Neighbouring blocks whose Grams fit together, at least one at a time."""
+def fitting(
+    blocks: Sequence[Block], size_of: Callable[[Block], int]
+) -> Iterator[tuple[Block, ...]]:
+    """Neighbouring blocks whose sums fit together, at least one at a time.
+
+    Args:
+        blocks: In order of depth.
+        size_of: Bytes of the sums of one block.
+    """
     group: list[Block] = []
     size = 0
     for block in blocks:
-        firsts = [group[0] for group in input_groups(block.layout)]
-        own = sum(8 * matrix(get(block.module, path)).shape[1] ** 2 for path in firsts)
+        own = size_of(block)
         if group and size + own > GRAM_BYTES:
             yield tuple(group)
             group, size = [], 0
@@ -75,6 +81,11 @@ def _fitting(blocks: Sequence[Block]) -> Iterator[tuple[Block, ...]]:
         size += own
     if group:
         yield tuple(group)
+
+
+def _bytes(block: Block) -> int:
+    firsts = [group[0] for group in input_groups(block.layout)]
+    return sum(8 * matrix(get(block.module, path)).shape[1] ** 2 for path in firsts)
 
 
 def _summed(

@@ -1,8 +1,8 @@
 """Modules that stand in a pruned model where a linear layer or a submodule was.
 
-This file stands alone (torch, and :mod:`.sparse_cache` beside it): exported models carry a copy of
-it. An export says of each such module its type and sizes; :data:`MODULES` builds the empty one from
-the dense module in its place.
+This file stands alone (torch, and :mod:`.sliced` and :mod:`.sparse_cache` beside it): exported
+models carry a copy of it. An export says of each such module its type and sizes; :data:`MODULES`
+builds the empty one from the dense module in its place.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .sliced import Sliced
 from .sparse_cache import opened_attention
 
 
@@ -227,6 +228,7 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
     "identity": _identity,
     "pivot": Pivot.empty,
     "shared-bypass": SharedBypass.empty,
+    "sliced": Sliced.empty,
     "sparse_cache": opened_attention,
 }
 """Type → (the dense module in its place, **sizes) → an empty module of that type."""

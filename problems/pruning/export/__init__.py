@@ -17,13 +17,16 @@ import torch
 import evo
 from evo.errors import EvoError, ModelError
 
-from .. import layouts, modules, sparse_cache
+from .. import layouts, modules, sliced, sparse_cache
 from . import card, shim
 from .check import reproduce
 from .plan import Plan, make_plan, plan_blocks
 from .weights import file_tensors, smaller_model, sparse_layers, worth_packing
 
-CARRIED = {"evo_layouts": layouts, "evo_modules": modules, "evo_sparse_cache": sparse_cache}
+CARRIED = {
+    "evo_layouts": layouts, "evo_modules": modules, "evo_sliced": sliced,
+    "evo_sparse_cache": sparse_cache,
+}  # fmt: skip
 """Files that an export with a loader of its own carries, by their names there."""
 
 

@@ -174,7 +174,8 @@ def _rows(plan: Plan, pretrained: Pretrained) -> list[str]:
         place = "–" if block.dropped else str(position)
         position += not block.dropped
         rows.append(
-            f"| {place} | {block.index} | {_attention(block, pretrained)} | {_width(block)} |"
+            f"| {place} | {block.index} | {_attention(block, pretrained)} | "
+            f"{_width(block, pretrained)} |"
         )
     return rows
 
@@ -188,7 +189,17 @@ def _attention(block: BlockPlan, pretrained: Pretrained) -> str:
     heads = pretrained.blocks[block.index].heads
     kept = heads.groups if block.groups is None else block.groups
     text = f"{kept * heads.per_group} of {heads.query} heads{_cache(block)}"
+    layout = pretrained.blocks[block.index].layout
+    text += _channels(block, layout.attention, pretrained)
     return _with_sparsity(text, block, "attention")
+
+
+def _channels(block: BlockPlan, path: str, pretrained: Pretrained) -> str:
+    """In how many rotated channels a submodule computes, or nothing."""
+    said = block.modules.get(path, {})
+    if said.get("type") != "sliced":
+        return ""
+    return f" in {said['width']} of {pretrained.config.hidden_size} rotated channels"
 
 
 def _cache(block: BlockPlan) -> str:
@@ -202,13 +213,15 @@ def _cache(block: BlockPlan) -> str:
     return ""
 
 
-def _width(block: BlockPlan) -> str:
+def _width(block: BlockPlan, pretrained: Pretrained) -> str:
     if block.dropped or "feed_forward" in block.skip:
         return "removed"
     bypassed = _bypassed(block, "bypass", "shared-bypass")
     if bypassed:
         return bypassed
     text = "all neurons" if block.width is None else f"{block.width} neurons"
+    layout = pretrained.blocks[block.index].layout
+    text += _channels(block, layout.feed_forward or layout.ups[0], pretrained)
     return _with_sparsity(text, block, "feed_forward")
 
 

@@ -31,6 +31,7 @@ from ..layouts import (
     without_feed_forward,
 )
 from ..modules import MODULES, AttentionBypass, share
+from ..sliced import Sliced
 
 CACHES = ("cache", "past_key_values", "layer_past")
 """What versions and families of transformers call the cache that an attention is given."""
@@ -155,7 +156,8 @@ def cut_blocks(blocks: Any, layers: Mapping[int, Mapping[str, Any]], config: Any
         for path, module in _replacements(block, layout, layers.get(index, {}), config).items():
             _put(block, path, module)
         _leave_empty(block, dense)
-        attentions.append(get(block, layout.attention))
+        attention = get(block, layout.attention)
+        attentions.append(attention.inner if isinstance(attention, Sliced) else attention)
     _number_caches(attentions, getattr(config, "layer_types", None))
 
 
