@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from models import STUDIES, Study, data_folder
+from models import STUDIES, Study, data_folder, latencies
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 from tables import Lines, read
 
 from evo.archive import Box
 from evo.config import RunConfig
-from evo.genomes import Genomes
 from evo.indicators import nondominated
 from evo.problem import Context
 from evo.registry import build_problem
@@ -79,12 +78,8 @@ def front_values(folder: Path, study: Study) -> NDArray[np.float64]:
     genomes = c.genomes.take(rows)
     batch = problem.batch(genomes, Context(split="validation"))
     offered = {o.name: o for o in problem.objectives}
-    dense = Genomes({"choices": np.zeros_like(genomes["choices"][:1])})
-    beside = [
-        problem.confirm(Genomes.concat(dense, genomes.take([i])), {"latency": None})["latency"]
-        for i in range(len(rows))
-    ]
-    ratios = [float(pair[1] / pair[0]) for pair in beside]
+    timed = [latencies(problem, choices) for choices in genomes["choices"]]
+    ratios = [pruned / dense for pruned, dense in timed]
     return np.column_stack([offered[study.quality](batch), offered["params"](batch), ratios])
 
 
@@ -145,7 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/methods"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data, lines = data_folder(), read(arguments.out / "results.jsonl")
+    data, lines = data_folder(), read(arguments.out)
     for name in arguments.models:
         found = compared(STUDIES[name], data, lines, arguments.seeds, arguments.out)
         (arguments.out / f"mixed-{name}.json").write_text(json.dumps(found, indent=1))

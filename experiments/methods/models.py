@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from evo.genomes import Genomes
 from problems.pruning.quality import pooled, spearman
 from problems.pruning.searches import Mixed
 
 PAIRS = 10  # minimal pairs taken of each of BLiMP's 67 paradigms
 EVERY = 3  # every third pair of STS-B's test split
+MEDIANS = 3  # of the time of a model
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,21 @@ class Study:
         paths = ("model", "calibration", "search", "validation")
         own = {k: str(data / v) if k in paths else v for k, v in self.settings.items()}
         return Mixed(variants=variants, seed=seed, **own)
+
+
+def latencies(problem: Mixed, choices: NDArray[Any]) -> tuple[float, float]:
+    """Milliseconds of a pruned model and of the dense one, timed in turns.
+
+    Of several medians the least counts: what disturbs the machine only ever adds.
+
+    Args:
+        problem: Where the choices belong.
+        choices: One row, (S,).
+    """
+    pair = Genomes({"choices": np.stack([choices, np.zeros_like(choices)])})
+    medians = [problem.confirm(pair, {"latency": None})["latency"] for _ in range(MEDIANS)]
+    pruned, dense = np.min(medians, axis=0)
+    return float(pruned), float(dense)
 
 
 def data_folder() -> Path:

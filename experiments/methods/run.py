@@ -2,8 +2,9 @@
 
     EVO_DATA=FOLDER python experiments/methods/run.py [--models …] [--methods …] [--out FOLDER]
 
-Appends a line of JSON per (model, method, sparsity, seed) to ``results.jsonl`` and skips what is
-there already, so that an interrupted study goes on. ``tables.py`` turns the lines into tables.
+Appends a line of JSON per (model, method, sparsity, seed) to ``MODEL.jsonl`` and skips what is
+there already, so that an interrupted study goes on. ``tables.py`` turns the lines into tables;
+``results`` beside this file holds the lines behind those of the README.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from models import STUDIES, Study, data_folder
+from models import STUDIES, Study, data_folder, latencies
+from tables import read
 
 from evo.config import Ref
 from evo.errors import EvoError
@@ -103,11 +105,7 @@ def judged(outcome: Outcome, study: Study, data: Path, seed: int) -> dict[str, A
     for split in ("search", "validation"):
         batch = problem.batch(genomes, Context(seed=seed, split=split))
         found |= {f"{n}.{split}": float(offered[n](batch)[0]) for n in names}
-    latency = problem.confirm(
-        Genomes({"choices": np.stack([np.zeros_like(outcome.choices), outcome.choices])}),
-        {"latency": None},
-    )["latency"]
-    found |= {"latency": float(latency[1]), "dense_latency": float(latency[0])}
+    found["latency"], found["dense_latency"] = latencies(problem, outcome.choices)
     if study.task is not None:
         model = pruned_model(problem.pretrained, problem.table, outcome.choices)
         found["task"] = study.task(model, problem.pretrained.tokenizer, data)
@@ -143,13 +141,12 @@ def main() -> None:
     torch.set_num_threads(1)
     data = data_folder()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    file = arguments.out / "results.jsonl"
-    lines = [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
+    lines = read(arguments.out)
     done = {(x["model"], x["method"], x["target"], x["seed"]) for x in lines}
     bases: dict[str, Mixed] = {}
 
     def write(line: dict[str, Any]) -> None:
-        with file.open("a") as out:
+        with (arguments.out / f"{line['model']}.jsonl").open("a") as out:
             out.write(json.dumps(line) + "\n")
         told = line.get("error") or {k: v for k, v in line.items() if k.endswith("validation")}
         print(line["model"], line["method"], line["target"], line["seed"], told, file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Tables and orderings out of ``results.jsonl``, as Markdown.
+"""Tables and orderings out of what ``run.py`` has written, as Markdown.
 
     python experiments/methods/tables.py [--out FOLDER]
 
-Writes ``README.md``'s tables beside this file, one file per model in ``tables/``, and prints which
+Writes one file per model in ``tables`` beside this file and prints which
 of the orderings that the papers establish hold here.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,9 +23,11 @@ Lines = list[dict[str, Any]]
 HERE = Path(__file__).parent
 
 
-def read(file: Path) -> Lines:
-    """All lines; of one written twice the last counts."""
-    lines = [json.loads(text) for text in file.read_text().splitlines()]
+def read(folder: Path) -> Lines:
+    """All lines of all models; of one written twice the last counts."""
+    files = [folder / f"{name}.jsonl" for name in STUDIES]
+    texts = [file.read_text().splitlines() for file in files if file.exists()]
+    lines = [json.loads(text) for text in chain.from_iterable(texts)]
     return list({(x["model"], x["method"], x["target"], x["seed"]): x for x in lines}.values())
 
 
@@ -142,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/methods"))
     arguments = parser.parse_args()
-    lines = read(arguments.out / "results.jsonl")
+    lines = read(arguments.out)
     folder = HERE / "tables"
     folder.mkdir(exist_ok=True)
     for study in STUDIES.values():
