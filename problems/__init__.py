@@ -66,6 +66,7 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "magnitude": ("problems.pruning.methods.plain:Plain", {"scorer": "magnitude"}),
         "mpifa": "problems.pruning.methods.mpifa:MPIFA",
         "multiflow": ("problems.pruning.methods.plain:Plain", {"scorer": "multiflow"}),
+        "mustafar": "problems.pruning.methods.mustafar:Mustafar",
         "neuroal": ("problems.pruning.methods.allocated:Allocated", {"allocator": "neuroal"}),
         "nm": "problems.pruning.methods.n_of_m:NofM",
         "owl": ("problems.pruning.methods.allocated:Allocated", {"allocator": "owl"}),

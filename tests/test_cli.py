@@ -877,7 +877,7 @@ def test_ctrl_c_in_a_real_process_exits_130_and_leaves_a_readable_run(elsewhere)
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
 
     assert first["number"] == 0
     assert process.returncode == 130

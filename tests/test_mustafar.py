@@ -20,7 +20,9 @@ from transformers import (
 
 from evo import Context, Genomes
 from evo.cli import main
+from evo.config import Ref
 from evo.errors import ConfigError
+from evo.registry import build
 from problems.pruning import export as exports
 from problems.pruning import variants
 from problems.pruning.cost import pruned_model
@@ -578,3 +580,22 @@ def test_a_new_process_reproduces_the_values_of_every_family(problem, tmp_path):
 
     assert facts["values"]["kl"]["found"] == pytest.approx(expected["kl"], abs=1e-4)
     assert facts["params"] == expected["params"]
+
+
+def test_the_method_prunes_every_cache_alike_and_no_weight(llama):
+    base = Mixed(model=str(llama), variants=["removal"], length=24, sizes=SIZES, cache="off")
+    outcome = build("method", Ref("mustafar", {"window": 4}))(base, 0.5, np.random.default_rng(0))
+
+    names = [
+        s.variants[c].name
+        for s, c in zip(outcome.problem.table.sites, outcome.choices, strict=True)
+    ]
+    assert names == ["mustafar-0.5-w4"] * len(base.pretrained.blocks)
+    assert outcome.sparsity == 0
+    batch = outcome.problem.batch(Genomes({"choices": outcome.choices[None]}), Context())
+    offered = {o.name: o for o in outcome.problem.objectives}
+    dense = base.describe()["dense"]
+    assert offered["params"](batch)[0] == dense["params"]
+    assert offered["kv_bytes"](batch)[0] < dense["kv_bytes"]
+    with pytest.raises(ConfigError, match="share of cached entries"):
+        build("method", Ref("mustafar"))(base, 1.5, np.random.default_rng(0))

@@ -66,7 +66,7 @@ ENTRIES = (
     *(
         Entry(m, UNSTRUCTURED)
         for m in (
-            "magnitude", "wanda", "ria", "gblm", "multiflow", "sparsegpt",
+            "magnitude", "wanda", "ria", "gblm", "multiflow", "dsnot", "sparsegpt",
             "erk", "owl", "alphapruning", "neuroal",
         )
     ),
@@ -76,9 +76,10 @@ ENTRIES = (
         Entry(m, STRUCTURED)
         for m in (
             "width", "depth", "2ssp", "shortgpt", "uidl", "shortened-llama", "sleb", "blockpruner",
-            "subfit", "replaceme", "streamline", "svd", "pifa", "mpifa",
+            "subfit", "replaceme", "streamline", "svd", "pifa", "mpifa", "slicegpt",
         )
     ),
+    Entry("mustafar", (0.5, 0.7, 0.9)),
     Entry("evopress-depth", STRUCTURED, {"scale": 0.1}, seeds=SEEDS),
     Entry("evopress-sparsity", (0.5, 0.6, 0.7), {"scale": 0.05}, seeds=SEEDS),
 )  # fmt: skip

@@ -48,14 +48,16 @@ def table(lines: Lines, study: Study) -> str:
     heads = ["method", "target", "removed", study.quality]
     heads += ["perplexity"] if lm else []
     heads += [study.task_name] if study.task else []
-    heads += ["params", "latency"]
+    heads += ["params", *(["kv bytes"] if lm else []), "latency"]
     rows = [heads, ["---"] * len(heads)]
     for (method, target), group in found.items():
         row = [method, f"{100 * target:g} %", f"{100 * _middle(group, 'sparsity'):.1f} %"]
         row.append(_spread(group, f"{study.quality}.validation", "{:.4f}"))
         row += [_spread(group, "perplexity.validation", "{:.4g}")] if lm else []
         row += [_spread(group, "task", "{:.1f}")] if study.task else []
-        row.append(f"{_middle(group, 'params.validation') / dense['params.validation']:.3f}")
+        for name in ("params", *(["kv_bytes"] if lm else [])):
+            key = f"{name}.validation"
+            row.append(f"{_middle(group, key) / dense[key]:.3f}")
         ratio = median(x["latency"] / x["dense_latency"] for x in group)
         rows.append([*row, f"{ratio:.2f}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -79,6 +81,7 @@ ORDERINGS: tuple[Better, ...] = (
     ("Wanda is below magnitude", ["wanda"], ["magnitude"], [0.5, 0.6, 0.7]),
     ("RIA is below Wanda", ["ria"], ["wanda"], [0.5, 0.6, 0.7]),
     ("SparseGPT is below Wanda", ["sparsegpt"], ["wanda"], [0.5, 0.6, 0.7]),
+    ("DSnoT is below Wanda", ["dsnot"], ["wanda"], [0.5, 0.6, 0.7]),
     ("OWL is below uniform", ["owl"], ["wanda"], [0.6, 0.7]),
     ("AlphaPruning is below uniform", ["alphapruning"], ["wanda"], [0.6, 0.7]),
     ("NeuroAL is below uniform", ["neuroal"], ["wanda"], [0.6, 0.7]),
@@ -136,7 +139,7 @@ def page(lines: Lines, study: Study) -> str:
     told = "\n\n".join(f"## {title}\n\n{text}" for title, text in made if text)
     note = (
         f"{study.quality} and what follows are on validation text, medians over seeds where "
-        "something is drawn; params and latency are ratios to the dense model."
+        "something is drawn; params, kv bytes and latency are ratios to the dense model."
     )
     return f"# {study.name}\n\n{note}\n\n{told}\n"
 
