@@ -139,7 +139,7 @@ class LocalEvaluator:
         kept = [v for row in self.rivals if (v := self.known[row]).samples is not None]
         whole = [v for v in kept if v.share == 1]
         samples = np.array([v.samples for v in whole])
-        values = np.array([v.values for v in whole]).reshape(len(whole), -1)
+        values = np.array([v.values for v in whole]).reshape(-1, len(self.judges.objectives))
         return Rivals(values, samples)
 
     def _one_by_one(
