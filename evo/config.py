@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,18 @@ class StopConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorConfig:
-    """Where candidates are judged, and how many at once (``"auto"``: what memory allows)."""
+    """How candidates are judged.
+
+    Args:
+        device: Where.
+        chunk: How many at once; ``"auto"``: what memory allows.
+        racing: Confidence with which a candidate must be beaten to be judged on a part of the data
+            only, such as 0.99; 0 judges every candidate on all of it.
+    """
 
     device: str = "auto"
     chunk: int | str = "auto"
+    racing: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.device, str) or not self.device:
@@ -129,6 +137,12 @@ class EvaluatorConfig:
             )
         if self.chunk != "auto":
             _whole("evaluator.chunk", self.chunk, least=1, words="'auto' or ")
+        racing = self.racing
+        if isinstance(racing, bool) or not isinstance(racing, int | float) or not 0 <= racing < 1:
+            raise ConfigError(
+                "evaluator.racing must be a confidence below 1 such as 0.99, or 0 for none, got "
+                f"{racing!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +226,7 @@ class RunConfig:
                 **self.algorithm.settings,
             },
             "stop": _drop_none(stop),
-            "evaluator": {"device": self.evaluator.device, "chunk": self.evaluator.chunk},
+            "evaluator": _drop_zero(asdict(self.evaluator), "racing"),
         }
 
     def override(self, path: str, value: Any) -> RunConfig:
@@ -314,6 +328,10 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
+
+
+def _drop_zero(data: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k != key or v}
 
 
 def _flatten(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Result:
         hypervolume: Of its front in the box of the run.
         seconds: Active time of the search.
         comparison: Hypervolume per origin in one common box; only ``"search"`` without baselines.
+        share: Of the data that candidates of the search were judged on, mean; below 1 where races
+            ended early.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Result:
     hypervolume: float
     seconds: float
     comparison: dict[str, float]
+    share: float = 1.0
 
 
 def finish(run: Run, on_progress: Progress | None = None) -> Result:
@@ -83,6 +86,7 @@ def summary(folder: Path) -> Result:
         hypervolume=next((g.hypervolume or 0.0 for g in reversed(view.generations)), 0.0),
         seconds=sum(g.seconds for g in view.generations),
         comparison=compare_origins(view),
+        share=float(c.share[mine].mean()) if mine.any() else 1.0,
     )
 
 

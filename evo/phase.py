@@ -94,6 +94,7 @@ class Phase:
     evaluations: int = 0
     _mark: float = 0.0
     _seen: set[int] = field(default_factory=set)
+    _rows: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
 
     def __post_init__(self) -> None:
         self.front = Front(self.desk.evaluator.judges.n_searched)
@@ -146,6 +147,7 @@ class Phase:
             plan = f"chunk {desk.evaluator.planner.chunk}"
             desk.file.begin(self.origin, self.number, kept, plan)
         self._copy(kept)
+        desk.evaluator.rivals = list(self._rows.values()) if self.origin == SEARCH else ()
         evaluation = desk.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
         if self.origin == SEARCH and self.number == 0:
             desk.settle(evaluation)
@@ -186,6 +188,10 @@ class Phase:
         self._seen.update(ids)
         feasible = evaluation.ok[new] & (violation[new] == 0)
         entered, left = self.front.add([ids[i] for i in new], fitness[new], feasible)
+        rows = kept.rows()
+        self._rows |= {ids[i]: rows[i] for i in new if ids[i] in entered}
+        for gone in left:
+            del self._rows[gone]
         if not replayed:
             marked = (entered, left) if self.origin == SEARCH else ((), ())
             file.complete(

@@ -27,6 +27,24 @@ class Batch(Protocol):
     def __len__(self) -> int: ...
 
 
+@runtime_checkable
+class Staged(Protocol):
+    """A batch whose data can be judged piece by piece; what is judged is never judged again."""
+
+    @property
+    def pieces(self) -> Sequence[NDArray[np.intp]]:
+        """Which samples each piece of the data holds; each piece is a fair part of the whole."""
+        ...
+
+    def judge(self, rows: NDArray[np.intp], piece: int) -> None:
+        """Judge one piece of the data for some of the candidates."""
+        ...
+
+    def taken(self, rows: NDArray[np.intp]) -> Batch:
+        """A batch of some of the candidates that knows what was judged of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """How a candidate is judged: a function of the batch, one number per candidate.
@@ -37,6 +55,10 @@ class Objective:
         fn: Batch → array-like of shape (n,), raw values in ``unit``.
         unit: Unit of the values, for people; empty when there is none.
         resolution: Differences below this are ties; values are rounded to its multiples.
+        samples: Where the value follows from a mean over samples of the data: batch → what is
+            averaged, (n, b), NaN where a sample has not been judged; None elsewhere. A run may then
+            judge a :class:`Staged` batch a few samples at a time.
+        of_mean: The value that a mean stands for, rising.
     """
 
     name: str
@@ -44,6 +66,8 @@ class Objective:
     fn: Callable[[Any], ArrayLike]
     unit: str = ""
     resolution: float = 1e-9
+    samples: Callable[[Any], ArrayLike] | None = None
+    of_mean: Callable[[Array], Array] = np.asarray
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -225,6 +249,8 @@ class Evaluation:
         ok: Shape (n,); False when the candidate failed.
         seconds: Shape (n,); share of its chunk's time.
         reasons: One string per candidate; empty when ok.
+        shares: Share of the samples that was judged, (n,): 1 unless a race ended earlier.
+        samples: What objectives average, (n, q, b), where a run races; else None.
     """
 
     values: Array
@@ -232,6 +258,8 @@ class Evaluation:
     ok: NDArray[np.bool_]
     seconds: Array
     reasons: tuple[str, ...]
+    shares: Array
+    samples: Array | None = None
 
 
 def describe_part(problem: Problem) -> Mapping[str, Any]:
@@ -242,5 +270,5 @@ def describe_part(problem: Problem) -> Mapping[str, Any]:
 
 __all__ = [
     "RNG", "Array", "Batch", "Constraint", "Context", "Evaluation", "Goal", "Objective", "Problem",
-    "Split", "describe_part", "objective", "round_to",
+    "Split", "Staged", "describe_part", "objective", "round_to",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from .algorithms import Algorithm, Population, Settings, create
 from .archive import Box, spread_order
 from .config import ALONE, DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
 from .errors import ConfigError, StoreError
-from .evaluate import Judges, LocalEvaluator, Planner, Verdict, first_chunk, pick_device
+from .evaluate import Judges, LocalEvaluator, Planner, Race, Verdict, first_chunk, pick_device
 from .finish import Progress, Result, finish
 from .folders import default_folder
 from .genomes import Genomes
@@ -321,18 +321,23 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
         o: {} for o in (SEARCH, "baseline:uniform", "baseline:random", "baseline:greedy")
     }
     recorded, violations = file.recorded()
+    confidence = run.config.evaluator.racing
+    race = Race(run.judges, confidence) if confidence else None
+    samples = file.samples(len(race.sampled)) if race else {}
     for i, row in enumerate(recorded.genomes.rows()):
-        ids[str(recorded.origin[i])][row] = int(recorded.id[i])
+        candidate = int(recorded.id[i])
+        ids[str(recorded.origin[i])][row] = candidate
         known[row] = Verdict(
-            recorded.values[i], violations[i], bool(recorded.ok[i]), recorded.reason[i]
-        )
+            recorded.values[i], violations[i], bool(recorded.ok[i]), recorded.reason[i],
+            float(recorded.share[i]), samples.get(candidate),
+        )  # fmt: skip
 
     def smaller(chunk: int) -> None:
         file.set_meta(chunk=chunk)
         file.event("memory", f"memory ran out; chunks have {chunk} candidates from now on")
 
     planner = Planner(int(meta["chunk"]), smaller)
-    evaluator = LocalEvaluator(run.problem, run.judges, run.context, planner, known)
+    evaluator = LocalEvaluator(run.problem, run.judges, run.context, planner, known, race)
     dense = meta["describe"].get("dense", {})
     searched = [o.name for o in run.judges.objectives[: run.judges.n_searched]]
     known_dense = all(np.isfinite(dense.get(name, np.nan)) for name in searched)

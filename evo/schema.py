@@ -43,7 +43,13 @@ CREATE TABLE event (
   id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_RACES = """
+ALTER TABLE candidate ADD COLUMN share REAL NOT NULL DEFAULT 1.0;
+CREATE TABLE sample (
+  candidate INTEGER PRIMARY KEY REFERENCES candidate (id), value BLOB NOT NULL) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _RACES)
 """Migration k brings a file from format k to k + 1; each is applied once and never edited."""
 
 FIXED_COLUMNS = frozenset(
@@ -61,6 +67,7 @@ FIXED_COLUMNS = frozenset(
         "violation",
         "violations",
         "copied",
+        "share",
         "rowid",
         "oid",
         "_rowid_",

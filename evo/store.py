@@ -220,9 +220,18 @@ class RunFile:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM candidate").fetchone()
             connection.executemany(
                 "INSERT INTO candidate (id, origin, generation, slot, key, genome, status, reason, "
-                f"seconds, violations, copied{names}) VALUES ({marks})",
+                f"seconds, violations, copied, share{names}) VALUES ({marks})",
                 [(last + 1 + i, *row[1:]) for i, row in enumerate(rows)],
             )
+            if evaluation.samples is not None:
+                whole = np.flatnonzero(evaluation.ok & (evaluation.shares == 1))
+                connection.executemany(
+                    "INSERT INTO sample VALUES (?, ?)",
+                    [
+                        (last + 1 + int(i), evaluation.samples[i].astype("<f8").tobytes())
+                        for i in whole
+                    ],
+                )
             connection.execute(
                 "UPDATE generation SET seconds = seconds + ?, evaluated = evaluated + ? "
                 "WHERE origin = ? AND number = ?",
@@ -290,6 +299,11 @@ class RunFile:
         data = np.frombuffer(b"".join(row[0] for row in blobs), dtype="<f8")
         return candidates, data.reshape(len(candidates), -1 if len(candidates) else 0)
 
+    def samples(self, columns: int) -> dict[int, Array]:
+        """What objectives of candidates average, (columns, b) by id; only where a run races."""
+        rows = self._read("SELECT candidate, value FROM sample")
+        return {k: np.frombuffer(v, "<f8").reshape(columns, -1) for k, v in rows}
+
     def _rows(
         self,
         origin: str,
@@ -307,15 +321,16 @@ class RunFile:
             evaluation.reasons,
             evaluation.seconds.tolist(),
             evaluation.violations,
+            evaluation.shares.tolist(),
             evaluation.values.tolist(),
             strict=True,
         )
         return [
             (
                 0, origin, number, slot, key, blob, "ok" if ok else "failed", reason, seconds,
-                violations.astype("<f8").tobytes(), int(copied), *values,
+                violations.astype("<f8").tobytes(), int(copied), share, *values,
             )
-            for slot, key, blob, ok, reason, seconds, violations, values in columns
+            for slot, key, blob, ok, reason, seconds, violations, share, values in columns
         ]  # fmt: skip
 
     def _read(self, sql: str, *values: Any) -> list[Any]:

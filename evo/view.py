@@ -93,6 +93,7 @@ class Candidates:
         on_front: Shape (n,); on the front of everything the search found.
         validation: Values on data the search never saw, shape (n, columns); NaN where not judged.
         confirmed: Slower, truer values, shape (n, columns); NaN where not confirmed.
+        share: Share of the data that was judged, shape (n,); below 1 the values are estimates.
     """
 
     id: NDArray[np.int64]
@@ -108,6 +109,7 @@ class Candidates:
     on_front: NDArray[np.bool_]
     validation: Array
     confirmed: Array
+    share: Array
 
     def __len__(self) -> int:
         return len(self.id)
@@ -238,12 +240,14 @@ def _candidates(
     connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout
 ) -> Candidates:
     names = "".join(f", {quoted(c.name)}" for c in columns)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    share = "share" if version > 1 else "1.0"  # files of format 1 are read as they are
     rows = connection.execute(
-        "SELECT id, generation, slot, origin, genome, violation, status, reason, seconds, on_front"
-        f"{names} FROM candidate ORDER BY id"
+        "SELECT id, generation, slot, origin, genome, violation, status, reason, seconds, "
+        f"on_front, {share}{names} FROM candidate ORDER BY id"
     ).fetchall()
-    fixed = list(zip(*(row[:10] for row in rows), strict=True)) or [()] * 10
-    values = np.array([row[10:] for row in rows], dtype=np.float64)  # None becomes NaN
+    fixed = list(zip(*(row[:11] for row in rows), strict=True)) or [()] * 11
+    values = np.array([row[11:] for row in rows], dtype=np.float64)  # None becomes NaN
     ids = np.array(fixed[0], dtype=np.int64)
     return Candidates(
         id=ids,
@@ -259,6 +263,7 @@ def _candidates(
         on_front=np.array(fixed[9], dtype=np.bool_),
         validation=_judged(connection, "validation", ids, columns),
         confirmed=_judged(connection, "confirmed", ids, columns),
+        share=np.array(fixed[10], dtype=np.float64),
     )
 
 

@@ -131,6 +131,12 @@ def _by_id(view: RunView, wanted: int, where: Sequence[str]) -> int:
     row = int(found[0])
     if not view.candidates.ok[row]:
         raise ConfigError(f"candidate {wanted} failed: {view.candidates.reason[row]}")
+    if view.candidates.share[row] < 1:
+        raise ConfigError(
+            f"candidate {wanted} lost a race after {view.candidates.share[row]:.0%} of the data, "
+            "so its values are estimates",
+            hint=f"choose one that evo front {view.folder} shows",
+        )
     required(view, found, where)
     return row
 

@@ -81,6 +81,8 @@ def ending(
     lines = ["", " · ".join([*facts, result.reason] if result.reason else facts)]
     if result.failed:
         lines.append(f"{result.failed} of {result.evaluations} candidates failed")
+    if result.share < 1:
+        lines.append(f"races were over after {result.share:.0%} of the data")
     if len(result.comparison) > 1:
         told = " · ".join(f"{k} {number(v)}" for k, v in result.comparison.items())
         lines.append(f"hypervolume on one common box: {told}")

@@ -81,13 +81,21 @@ class Judges:
             ObjectiveError: An objective or constraint raised, or returned something unusable.
         """
         values = np.stack([o(batch) for o in self.objectives], axis=1)
+        return values, self.violations(batch, values)
+
+    def violations(self, batch: Batch, values: Array) -> Array:
+        """Violations (n, c) of a batch with known values (n, columns).
+
+        Raises:
+            ObjectiveError: A constraint raised, or returned something unusable.
+        """
         own = [c(batch) for c in self.constraints]
         place = {o.name: j for j, o in enumerate(self.objectives)}
         asked = [
             _excess(values[:, place[x.name]], x, self.objectives[place[x.name]].resolution)
             for x in self.limits
         ]
-        return values, np.array([*own, *asked]).reshape(-1, len(values)).T.copy()
+        return np.array([*own, *asked]).reshape(-1, len(values)).T.copy()
 
     def fitness(self, values: Array) -> Array:
         """Searched values with signs flipped so that less is better, shape (n, m)."""

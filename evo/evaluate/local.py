@@ -22,6 +22,7 @@ from ..genomes import Genomes
 from ..problem import Array, Context, Evaluation, Problem
 from .judges import Judges
 from .memory import Planner, is_out_of_memory, release
+from .racing import Race, Raced, Rivals
 
 ChunkListener = Callable[[NDArray[np.intp], Evaluation], None]
 """Called once per judged chunk: rows of the genomes asked for, and their results."""
@@ -31,12 +32,17 @@ _SYSTEMIC = (ConfigError, DataError, DeviceError, ModelError)  # never the fault
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What is known about one genome: values (columns,), violations (c,), failure."""
+    """What is known about one genome: values (columns,), violations (c,), failure.
+
+    ``share`` of the samples was judged; ``samples`` (q, b) are kept where a run races.
+    """
 
     values: Array
     violations: Array
     ok: bool
     reason: str
+    share: float = 1.0
+    samples: Array | None = None
 
 
 class LocalEvaluator:
@@ -48,6 +54,7 @@ class LocalEvaluator:
         context: Device, seed and split.
         planner: Decides and remembers the chunk size.
         known: Verdicts by the exact bytes of a genome; shared with the caller and added to.
+        race: How candidates are raced; None judges all of them on all samples.
     """
 
     def __init__(
@@ -57,12 +64,15 @@ class LocalEvaluator:
         context: Context,
         planner: Planner,
         known: dict[bytes, Verdict] | None = None,
+        race: Race | None = None,
     ) -> None:
         self.problem = problem
         self.judges = judges
         self.context = context
         self.planner = planner
         self.known = {} if known is None else known
+        self.race = race
+        self.rivals: Sequence[bytes] = ()  # exact bytes of known genomes to race against
 
     def __call__(self, genomes: Genomes, on_chunk: ChunkListener | None = None) -> Evaluation:
         """Results of n legal genomes, in their order; arguments are not modified.
@@ -95,7 +105,7 @@ class LocalEvaluator:
         """Judge one chunk; None when memory ran out and a smaller chunk shall be tried."""
         begun = time.perf_counter()
         try:
-            values, violations = self._judge(genomes, index)
+            raced = self._judge(genomes, index)
             reasons = [""] * len(index)
         except Exception as error:
             if is_out_of_memory(error) and self.planner.halve(len(index)):
@@ -104,41 +114,52 @@ class LocalEvaluator:
                 release()
                 return None
             _raise_systemic(error)
-            values, violations, reasons = self._one_by_one(genomes, index, error)
-        judged = zip(reasons, values, violations, strict=True)
+            raced, reasons = self._one_by_one(genomes, index, error)
+        judged = zip(reasons, raced.values, raced.violations, strict=True)
         reasons = [reason or self._unusable(v, c) for reason, v, c in judged]
-        share = (time.perf_counter() - begun) / len(index)
+        each = (time.perf_counter() - begun) / len(index)
         ok = np.array([not r for r in reasons], dtype=np.bool_)
-        return Evaluation(values, violations, ok, np.full(len(index), share), tuple(reasons))
+        return Evaluation(
+            raced.values, raced.violations, ok, np.full(len(index), each), tuple(reasons),
+            raced.shares, raced.samples,
+        )  # fmt: skip
 
-    def _judge(self, genomes: Genomes, index: NDArray[np.intp]) -> tuple[Array, Array]:
+    def _judge(self, genomes: Genomes, index: NDArray[np.intp]) -> Raced:
         batch = self.problem.batch(genomes.take(index), self.context)  # take copies the rows
         if len(batch) != len(index):
             raise ShapeError(
                 f"the problem made a batch of {len(batch)} candidates from {len(index)} genomes"
             )
-        return self.judges(batch)
+        if self.race is not None:
+            return self.race(batch, self._rivals(self.race))
+        values, violations = self.judges(batch)
+        return Raced(values, violations, np.ones(len(index)), None)
+
+    def _rivals(self, race: Race) -> Rivals:
+        kept = [v for row in self.rivals if (v := self.known[row]).samples is not None]
+        whole = [v for v in kept if v.share == 1]
+        samples = np.array([v.samples for v in whole])
+        values = np.array([v.values for v in whole]).reshape(-1, len(self.judges.objectives))
+        return Rivals(values, samples)
 
     def _one_by_one(
         self, genomes: Genomes, index: NDArray[np.intp], error: Exception
-    ) -> tuple[Array, Array, list[str]]:
+    ) -> tuple[Raced, list[str]]:
         """Judge each candidate of a failed chunk alone, so that only culprits fail."""
-        values = np.full((len(index), len(self.judges.objectives)), np.nan)
-        violations = np.full((len(index), self.judges.n_constraints), np.nan)
+        found: list[Raced] = []
         reasons = [""] * len(index)
         for i in range(len(index)):
             if len(index) == 1:
                 reasons[i] = _sentence(error)
                 break
             try:
-                alone, beyond = self._judge(genomes, index[i : i + 1])
-                values[i], violations[i] = alone[0], beyond[0]
+                found.append(self._judge(genomes, index[i : i + 1]))
             except Exception as again:
                 _raise_systemic(again)
                 reasons[i] = _sentence(again)
                 if is_out_of_memory(again):
                     release()
-        return values, violations, reasons
+        return _joined(found, reasons, self.judges), reasons
 
     def _unusable(self, values: Array, violations: Array) -> str:
         """Why a candidate whose judges all answered still fails, or nothing."""
@@ -157,6 +178,8 @@ class LocalEvaluator:
                 evaluation.violations[i],
                 bool(evaluation.ok[i]),
                 evaluation.reasons[i],
+                float(evaluation.shares[i]),
+                None if evaluation.samples is None else evaluation.samples[i],
             )
 
 
@@ -179,7 +202,29 @@ def gather(verdicts: list[Verdict], judges: Judges, seconds: Array) -> Evaluatio
         ok=np.array([v.ok for v in verdicts], dtype=np.bool_),
         seconds=seconds,
         reasons=tuple(v.reason for v in verdicts),
+        shares=np.array([v.share for v in verdicts], dtype=np.float64),
+        samples=_stacked([v.samples for v in verdicts]),
     )
+
+
+def _joined(found: list[Raced], reasons: list[str], judges: Judges) -> Raced:
+    """Results of candidates judged alone; nothing is known of those with a reason."""
+    n, rows = len(reasons), [i for i, reason in enumerate(reasons) if not reason]
+    values = np.full((n, len(judges.objectives)), np.nan)
+    violations, shares = np.full((n, judges.n_constraints), np.nan), np.ones(n)
+    samples: list[Array | None] = [None] * n
+    for row, one in zip(rows, found, strict=True):
+        values[row], violations[row], shares[row] = one.values[0], one.violations[0], one.shares[0]
+        samples[row] = None if one.samples is None else one.samples[0]
+    return Raced(values, violations, shares, _stacked(samples))
+
+
+def _stacked(samples: Sequence[Array | None]) -> Array | None:
+    """One array with NaN where there is nothing; None where there is nothing at all."""
+    known = next((s for s in samples if s is not None), None)
+    if known is None:
+        return None
+    return np.array([np.full_like(known, np.nan) if s is None else s for s in samples])
 
 
 def _raise_systemic(error: Exception) -> None:

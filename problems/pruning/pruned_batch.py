@@ -13,7 +13,11 @@ from evo.problem import Context
 from . import quality
 
 if TYPE_CHECKING:
+    from .data import Batch
     from .searches import Mixed
+
+
+PIECES = 16  # parts of the text after which a race may end; fewer where there are fewer batches
 
 
 class PrunedBatch:
@@ -36,6 +40,8 @@ class PrunedBatch:
         self.macs = self._costs("macs")
         self.weight_bytes = self._costs("weight_bytes")
         self.kv_bytes = self._costs("kv_bytes")
+        self._read: NDArray[np.float64] | None = None  # (n, B, width), NaN where not judged
+        self._judged = np.zeros((len(choices), len(self.pieces)), dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -43,20 +49,63 @@ class PrunedBatch:
     def _costs(self, name: str) -> NDArray[np.float64]:
         return self.sites.costs(name, self.choices)
 
-    @cached_property
+    @property
     def readings(self) -> NDArray[np.float64]:
         """Cross-entropy and KL, or drift, per candidate and sequence, (n, B, 2 or 1)."""
-        sweep = self.problem.sweep(self.context.device)
+        for piece in range(len(self.pieces)):
+            self.judge(np.arange(len(self), dtype=np.intp), piece)
+        return self.read
+
+    @property
+    def read(self) -> NDArray[np.float64]:
+        """Readings so far, NaN where a sequence has not been judged, (n, B, 2 or 1)."""
+        if self._read is None:
+            sequences = sum(len(batch.ids) for batch in self._batches)
+            width = self.problem.reader(self.context.split).width
+            self._read = np.full((len(self), sequences, width), np.nan)
+        return self._read
+
+    @property
+    def _batches(self) -> list[Batch]:
+        """Micro-batches that are judged."""
         batches = self.problem.data.batches(self.context.split)
-        reader = self.problem.reader(self.context.split)
-        used = max(1, round(len(batches) * self.context.fidelity))
-        return sweep(self.choices, batches[:used], reader)
+        return batches[: max(1, round(len(batches) * self.context.fidelity))]
+
+    @cached_property
+    def pieces(self) -> list[NDArray[np.intp]]:
+        """Sequences of each piece; every piece spans the text, which may be sorted by length."""
+        sizes = [len(batch.ids) for batch in self._batches]
+        spans = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        return [np.concatenate([spans[i] for i in part]) for part in self._parts]
+
+    @property
+    def _parts(self) -> list[range]:
+        """Micro-batches of each piece."""
+        count = min(PIECES, len(self._batches))
+        return [range(first, len(self._batches), count) for first in range(count)]
+
+    def judge(self, rows: NDArray[np.intp], piece: int) -> None:
+        """Judge one piece of the text for some candidates, but for what is judged already."""
+        todo = rows[~self._judged[rows, piece]]
+        if len(todo):
+            sweep, reader = (
+                self.problem.sweep(self.context.device),
+                self.problem.reader(self.context.split),
+            )
+            found = sweep(self.choices[todo], self._batches, reader, self._parts[piece])
+            self.read[np.ix_(todo, self.pieces[piece])] = found
+            self._judged[todo, piece] = True
+
+    def taken(self, rows: NDArray[np.intp]) -> PrunedBatch:
+        """Some of the candidates, with what was judged of them."""
+        other = PrunedBatch(self.problem, self.choices[rows], self.context)
+        other._read, other._judged = self.read[rows], self._judged[rows]
+        return other
 
     @cached_property
     def perplexity(self) -> NDArray[np.float64]:
         """Exponential of the mean cross-entropy, (n,); infinite where it overflows."""
-        with np.errstate(over="ignore"):
-            return np.exp(self.readings[:, :, 0].mean(1))
+        return perplexity(self.readings[:, :, 0].mean(1))
 
     @cached_property
     def spearman(self) -> NDArray[np.float64]:
@@ -66,3 +115,9 @@ class PrunedBatch:
         sweep = self.problem.sweep(self.context.device)
         cosines = pairs.cosines(sweep, self.choices, self.problem.data.pooling)
         return quality.spearman(cosines, pairs.gold)
+
+
+def perplexity(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exponential of mean cross-entropies; infinite where it overflows."""
+    with np.errstate(over="ignore"):
+        return np.exp(loss)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from operators import RNG
 from . import asking, cost, library, models, quality, starts, variants
 from .allocate.knee import bounded
 from .data import Data
-from .pruned_batch import PrunedBatch
+from .pruned_batch import PrunedBatch, perplexity
 from .sampling import require_known
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
@@ -241,17 +242,17 @@ class Mixed:
         ]
         if self.kind == "lm":
             offered += [
-                Objective("kl", "min", lambda b: b.readings[:, :, 1].mean(1), "nats/token", 1e-5),
-                Objective("loss", "min", lambda b: b.readings[:, :, 0].mean(1), "nats/token", 1e-5),
-                Objective("perplexity", "min", lambda b: b.perplexity, "", 1e-3),
+                _mean("kl", 1, "nats/token", 1e-5),
+                _mean("loss", 0, "nats/token", 1e-5),
+                replace(
+                    _mean("perplexity", 0, "", 1e-3), fn=lambda b: b.perplexity, of_mean=perplexity
+                ),
                 Objective(
                     "kv_bytes", "min", lambda b: b.kv_bytes.sum(1) + b.base.kv_bytes, "B/token", 1.0
                 ),
             ]
         else:
-            offered.append(
-                Objective("drift", "min", lambda b: b.readings[:, :, 0].mean(1), "", 1e-6)
-            )
+            offered.append(_mean("drift", 0, "", 1e-6))
             if self.data.pairs("search") is not None:
                 offered.append(Objective("spearman", "max", lambda b: b.spearman, "%", 1e-3))
         return offered
@@ -430,6 +431,14 @@ class Mixed:
         from .export import export
 
         return export(self, genomes["choices"][0], folder, expected=expected)
+
+
+def _mean(name: str, column: int, unit: str, resolution: float) -> Objective:
+    """The mean over sequences of a column of the readings."""
+    return Objective(
+        name, "min", lambda b: b.readings[:, :, column].mean(1), unit, resolution,
+        samples=lambda b: b.read[:, :, column],
+    )  # fmt: skip
 
 
 def _cache() -> Path:

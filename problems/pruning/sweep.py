@@ -107,7 +107,11 @@ class Sweep:
         self._prepared: dict[int, tuple[Any, Prepared]] = {}
 
     def __call__(
-        self, choices: NDArray[Any], batches: Sequence[MicroBatch], reader: Reader
+        self,
+        choices: NDArray[Any],
+        batches: Sequence[MicroBatch],
+        reader: Reader,
+        only: Sequence[int] | None = None,
     ) -> NDArray[np.float64]:
         """Numbers per candidate and sequence.
 
@@ -115,20 +119,23 @@ class Sweep:
             choices: Variant index per site, (n, S).
             batches: Micro-batches; their sequences are stacked in order.
             reader: What to read off.
+            only: Which of the micro-batches to judge, in this order; all by default.
 
         Returns:
             Shape (n, sequences, reader.width), float64.
         """
         distinct, inverse = np.unique(np.asarray(choices), axis=0, return_inverse=True)
         rows = Rows(distinct)
-        width = sum(len(b.ids) for b in batches)
+        wanted = range(len(batches)) if only is None else only
+        width = sum(len(batches[index].ids) for index in wanted)
         out = np.zeros((len(rows), width, reader.width))
         start = 0
         hidden = [self.prepare(batch).hidden for batch in batches]
         size = sum(h.numel() * h.element_size() for h in hidden)
         self._states.plan(len(rows) * size, len(self.pretrained.blocks))
         with torch.inference_mode():
-            for index, batch in enumerate(batches):
+            for index in wanted:
+                batch = batches[index]
                 stop = start + len(batch.ids)
                 prepared = self.prepare(batch)
                 visit = self._depth_first if self.order == "depth" else self._breadth_first
