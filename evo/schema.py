@@ -44,7 +44,7 @@ CREATE TABLE event (
 """
 
 _RACES = """
-ALTER TABLE candidate ADD COLUMN share REAL NOT NULL DEFAULT 1.0;
+ALTER TABLE candidate ADD COLUMN judged_share REAL NOT NULL DEFAULT 1.0;
 CREATE TABLE sample (
   candidate INTEGER PRIMARY KEY REFERENCES candidate (id), value BLOB NOT NULL) STRICT;
 """
@@ -67,7 +67,7 @@ FIXED_COLUMNS = frozenset(
         "violation",
         "violations",
         "copied",
-        "share",
+        "judged_share",
         "rowid",
         "oid",
         "_rowid_",

@@ -220,7 +220,7 @@ class RunFile:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM candidate").fetchone()
             connection.executemany(
                 "INSERT INTO candidate (id, origin, generation, slot, key, genome, status, reason, "
-                f"seconds, violations, copied, share{names}) VALUES ({marks})",
+                f"seconds, violations, copied, judged_share{names}) VALUES ({marks})",
                 [(last + 1 + i, *row[1:]) for i, row in enumerate(rows)],
             )
             if evaluation.samples is not None:

@@ -241,7 +241,7 @@ def _candidates(
 ) -> Candidates:
     names = "".join(f", {quoted(c.name)}" for c in columns)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    share = "share" if version > 1 else "1.0"  # files of format 1 are read as they are
+    share = "judged_share" if version > 1 else "1.0"  # files of format 1 are read as they are
     rows = connection.execute(
         "SELECT id, generation, slot, origin, genome, violation, status, reason, seconds, "
         f"on_front, {share}{names} FROM candidate ORDER BY id"

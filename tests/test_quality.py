@@ -184,9 +184,11 @@ def test_a_closed_problem_holds_nothing_and_judges_alike_again(llama: Mixed) -> 
     assert np.array_equal(np.array(judged(llama, rows).readings), before)
 
 
-def test_a_perplexity_beyond_all_numbers_is_infinite_and_quiet(llama: Mixed) -> None:
+def test_a_perplexity_beyond_all_numbers_is_infinite_and_quiet(
+    llama: Mixed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = judged(llama, [[0] * 6])
-    batch.__dict__["readings"] = np.full((1, 6, 2), 5000.0)
+    monkeypatch.setattr(type(batch), "readings", np.full((1, 6, 2), 5000.0))
 
     assert batch.perplexity.tolist() == [math.inf]
 

@@ -135,6 +135,7 @@ def written(folder, values, *, goals=None, names=None, ok=None, reasons=None, **
         ok,
         np.full(n, 0.1),
         tuple(reasons or [""] * n),
+        np.ones(n),
     )
     ids = np.array(file.append("search", 0, np.arange(n), genomes, result))
     sign = np.array([1.0 if goal == "min" else -1.0 for goal in goals])

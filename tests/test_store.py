@@ -37,7 +37,8 @@ def results(n: int, seed: int = 0) -> Evaluation:
     values[~ok] = np.nan
     violations = np.where(ok[:, None], rng.normal(size=(n, 3)) ** 2, np.nan)
     reasons = tuple("" if good else "objective 'loss' returned nan" for good in ok)
-    return Evaluation(values, violations, ok, np.full(n, 0.25), reasons)
+    shares, samples = np.where(np.arange(n) % 3, 1.0, 1 / 3), rng.normal(size=(n, 2, 5))
+    return Evaluation(values, violations, ok, np.full(n, 0.25), reasons, shares, samples)
 
 
 def fill(file: RunFile, n: int = 8, number: int = 0, origin: str = "search"):
@@ -49,6 +50,7 @@ def fill(file: RunFile, n: int = 8, number: int = 0, origin: str = "search"):
         part = Evaluation(
             evaluation.values[rows], evaluation.violations[rows], evaluation.ok[rows],
             evaluation.seconds[rows], tuple(evaluation.reasons[i] for i in rows),
+            evaluation.shares[rows], evaluation.samples[rows],
         )  # fmt: skip
         file.append(origin, number, rows, genomes.take(rows), part, seconds=1.5)
     return genomes, evaluation
@@ -69,6 +71,7 @@ def test_everything_written_is_read_back_bit_for_bit(tmp_path):
     file.event("memory", "smaller")
     file.judge("validation", [3, 1], ["loss"], np.array([[np.pi], [np.nan]]))
     file.judge("confirmed", [3], ["order", "loss"], np.array([[1.0, 2.0]]))
+    kept = file.samples(2)
     file.close()
 
     view = read_run(tmp_path / "run")
@@ -78,6 +81,10 @@ def test_everything_written_is_read_back_bit_for_bit(tmp_path):
     assert np.array_equal(c.values, evaluation.values, equal_nan=True)
     assert c.ok.tolist() == evaluation.ok.tolist()
     assert tuple(c.reason) == evaluation.reasons
+    assert c.share.tolist() == evaluation.shares.tolist()
+    whole = [i for i in range(8) if evaluation.ok[i] and evaluation.shares[i] == 1]
+    assert sorted(kept) == [i + 1 for i in whole]
+    assert all(np.array_equal(kept[i + 1], evaluation.samples[i]) for i in whole)
     assert c.id.tolist() == list(range(1, 9))
     assert c.slot.tolist() == list(range(8))
     assert np.array_equal(c.violation[:2], [0.0, 1 / 3])
