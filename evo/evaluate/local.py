@@ -72,7 +72,7 @@ class LocalEvaluator:
         self.planner = planner
         self.known = {} if known is None else known
         self.race = race
-        self.rivals: Sequence[bytes] = ()  # exact bytes of known genomes to race against
+        self.rivals: Sequence[bytes] = ()  # exact bytes of genomes that were judged whole
 
     def __call__(self, genomes: Genomes, on_chunk: ChunkListener | None = None) -> Evaluation:
         """Results of n legal genomes, in their order; arguments are not modified.
@@ -137,9 +137,8 @@ class LocalEvaluator:
 
     def _rivals(self, race: Race) -> Rivals:
         kept = [v for row in self.rivals if (v := self.known[row]).samples is not None]
-        whole = [v for v in kept if v.share == 1]
-        samples = np.array([v.samples for v in whole])
-        values = np.array([v.values for v in whole]).reshape(-1, len(self.judges.objectives))
+        samples = np.array([v.samples for v in kept])
+        values = np.array([v.values for v in kept]).reshape(-1, len(self.judges.objectives))
         return Rivals(values, samples)
 
     def _one_by_one(
