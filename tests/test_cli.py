@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -873,11 +874,16 @@ def test_ctrl_c_in_a_real_process_exits_130_and_leaves_a_readable_run(elsewhere)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    first = json.loads(process.stdout.readline())
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )  # tests that run in the background of a shell hand down that interrupts are ignored
+    try:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
 
     assert first["number"] == 0
     assert process.returncode == 130

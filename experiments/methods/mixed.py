@@ -3,9 +3,11 @@
     EVO_DATA=FOLDER python experiments/methods/mixed.py [--models …] [--seeds 5] [--out FOLDER]
 
 Needs the lines that ``run.py`` has written to the same folder. Every seed is a run of
-``prune/mixed`` over all kinds of variants with at most as many evaluated tokens as the single
-methods spent together (choosing and one judgement each). All fronts are judged on validation text;
-latency is that of whole models, as a ratio to the dense model timed beside them.
+``prune/mixed`` over all kinds of variants, told what a model may lose to be of use. Against the
+single methods it has at most as many evaluated tokens as they spent together (choosing and one
+judgement each); against EvoPress only its first evaluations count, as many as all EvoPress searches
+of a seed would have paid. All fronts are judged on validation text; latency is that of whole
+models, as a ratio to the dense model timed beside them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from evo.indicators import nondominated
 from evo.problem import Context
 from evo.registry import build_problem
 from evo.run import Run
-from evo.view import read_run
+from evo.view import SEARCH, read_run
 
 VARIANTS = {
     "lm": [
@@ -41,7 +43,7 @@ VARIANTS = {
         "sparsegpt@0.25,0.375,0.5,0.6,0.7",
     ],
 }  # fmt: skip
-POPULATION, MOST = 64, 1600
+POPULATION, MOST = 64, 1024  # MOST: evaluations of a run
 LIMIT = {"kl": 1.0, "drift": 0.6}  # beyond this a model is of no use to anyone
 EVOPRESS = ("evopress-depth", "evopress-sparsity")
 
@@ -55,6 +57,7 @@ def searched(study: Study, data: Path, seed: int, evaluations: int, folder: Path
         {
             "problem": {"id": "prune/mixed", "variants": VARIANTS[base.kind], **own},
             "objectives": [study.quality, "params", "latency"], "seed": seed,
+            "constraints": [f"{study.quality} <= {LIMIT[study.quality]}"],
             "algorithm": {"id": "nsga2", "population": POPULATION},
             "stop": {"generations": max(1, evaluations // POPULATION)},
         }
@@ -69,13 +72,17 @@ def searched(study: Study, data: Path, seed: int, evaluations: int, folder: Path
     return folder
 
 
-def front_values(folder: Path, study: Study) -> NDArray[np.float64]:
-    """Quality on validation text, parameters and latency ratio of a run's front, (k, 3)."""
+def front_values(folder: Path, study: Study, first: int) -> NDArray[np.float64]:
+    """Quality on validation text, parameters and latency ratio, (k, 3).
+
+    Of the front of the first so many evaluations of a run.
+    """
     view = read_run(folder)
     problem: Any = build_problem(RunConfig.from_mapping(view.meta["config"]))
     c = view.candidates
-    rows = np.flatnonzero(c.on_front & c.ok)
-    genomes = c.genomes.take(rows)
+    judged = np.flatnonzero(c.origin == SEARCH)[:first]
+    good = judged[c.ok[judged] & (c.violation[judged] == 0)]
+    genomes = c.genomes.take(good[nondominated(view.fitness[good])])
     batch = problem.batch(genomes, Context(split="validation"))
     offered = {o.name: o for o in problem.objectives}
     timed = [latencies(problem, choices) for choices in genomes["choices"]]
@@ -102,14 +109,21 @@ def compared(study: Study, data: Path, lines: Lines, seeds: int, out: Path) -> d
     own = [x for x in lines if x["model"] == study.name and "error" not in x]
     alone = [x for x in own if x["method"] not in EVOPRESS]
     rounds = [[x for x in own if x["method"] in EVOPRESS and x["seed"] == s] for s in range(seeds)]
-    limits = [spent(alone, tokens), *(spent(r, tokens) for r in rounds if r)]
-    evaluations = min(MOST, *(limit // tokens for limit in limits))
-    fronts = {"single methods": [single_values(alone, study)] * seeds}
-    fronts["EvoPress"] = [single_values(r, study) for r in rounds]
-    fronts["mixed search"] = [
-        front_values(searched(study, data, s, evaluations, out / f"mixed-{study.name}-s{s}"), study)
+    limits = {
+        "single methods": [spent(alone, tokens)] * seeds,
+        "EvoPress": [spent(r, tokens) for r in rounds],
+    }
+    fronts = {
+        "single methods": [single_values(alone, study)] * seeds,
+        "EvoPress": [single_values(r, study) for r in rounds],
+    }
+    budgets = {name: min(MOST, min(many) // tokens) for name, many in limits.items()}
+    runs = [
+        searched(study, data, s, max(budgets.values()), out / f"mixed-{study.name}-s{s}")
         for s in range(seeds)
     ]
+    for name, budget in budgets.items():
+        fronts[f"mixed against {name}"] = [front_values(run, study, budget) for run in runs]
     fronts = {
         name: [rows[rows[:, 0] <= LIMIT[study.quality]] for rows in many]
         for name, many in fronts.items()
@@ -120,16 +134,15 @@ def compared(study: Study, data: Path, lines: Lines, seeds: int, out: Path) -> d
         name: [float(box.hypervolume(rows)) if len(rows) else 0.0 for rows in many]
         for name, many in fronts.items()
     }
-    ours = volumes["mixed search"]
     tests = {
-        name: float(wilcoxon(ours, values, alternative="greater").pvalue)
-        for name, values in volumes.items()
-        if name != "mixed search"
+        name: float(
+            wilcoxon(volumes[f"mixed against {name}"], volumes[name], alternative="greater").pvalue
+        )
+        for name in limits
     }
     return {
-        "model": study.name, "evaluations": evaluations, "tokens_per_evaluation": tokens,
-        "tokens_single": limits[0], "tokens_evopress": limits[1:], "hypervolume": volumes,
-        "p": tests,
+        "model": study.name, "evaluations": budgets, "tokens_per_evaluation": tokens,
+        "tokens": limits, "hypervolume": volumes, "p": tests,
     }  # fmt: skip
 
 
