@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 from tables import Lines, read
 
-from evo.archive import Box
+from evo.archive import Box, spread_order
 from evo.config import RunConfig
 from evo.indicators import nondominated
 from evo.problem import Context
@@ -44,6 +44,7 @@ VARIANTS = {
     ],
 }  # fmt: skip
 POPULATION, MOST = 64, 1024  # MOST: evaluations of a run
+MEMBERS = 40  # of a front are judged again and timed, spread over it; fewer find less hypervolume
 LIMIT = {"kl": 1.0, "drift": 0.6}  # beyond this a model is of no use to anyone
 EVOPRESS = ("evopress-depth", "evopress-sparsity")
 
@@ -82,7 +83,8 @@ def front_values(folder: Path, study: Study, first: int) -> NDArray[np.float64]:
     c = view.candidates
     judged = np.flatnonzero(c.origin == SEARCH)[:first]
     good = judged[c.ok[judged] & (c.violation[judged] == 0)]
-    genomes = c.genomes.take(good[nondominated(view.fitness[good])])
+    front = good[nondominated(view.fitness[good])]
+    genomes = c.genomes.take(front[spread_order(view.fitness[front])[:MEMBERS]])
     batch = problem.batch(genomes, Context(split="validation"))
     offered = {o.name: o for o in problem.objectives}
     timed = [latencies(problem, choices) for choices in genomes["choices"]]
