@@ -33,16 +33,10 @@ from evo.registry import build_problem
 from evo.run import Run
 from evo.view import SEARCH, read_run
 
-VARIANTS = {
-    "lm": [
-        "removal", "heads@0.25,0.5,0.75", "width@0.25,0.5,0.75,0.875", "subfit", "pifa@0.5,0.75",
-        "sparsegpt@0.25,0.375,0.5,0.6,0.7",
-    ],
-    "encoder": [
-        "removal", "heads@0.25,0.5,0.75", "width@0.25,0.5,0.75,0.875", "subfit", "pifa@0.5,0.75",
-        "sparsegpt@0.25,0.375,0.5,0.6,0.7",
-    ],
-}  # fmt: skip
+VARIANTS = [
+    "removal", "heads@0.25,0.5,0.75", "width@0.25,0.5,0.75,0.875", "subfit", "pifa@0.5,0.75",
+    "sparsegpt@0.125,0.25,0.375,0.5,0.6,0.7",
+]  # fmt: skip
 POPULATION, MOST = 64, 1024  # MOST: evaluations of a run
 MEMBERS = 40  # of a front are judged again and timed, spread over it; fewer find less hypervolume
 LIMIT = {"kl": 1.0, "drift": 0.6}  # beyond this a model is of no use to anyone
@@ -51,13 +45,13 @@ EVOPRESS = ("evopress-depth", "evopress-sparsity")
 
 def searched(study: Study, data: Path, seed: int, evaluations: int, folder: Path) -> Path:
     """A finished run of one seed."""
-    base = study.problem(data)
     paths = ("model", "calibration", "search", "validation")
     own = {k: str(data / v) if k in paths else v for k, v in study.settings.items()}
     config = RunConfig.from_mapping(
         {
-            "problem": {"id": "prune/mixed", "variants": VARIANTS[base.kind], **own},
+            "problem": {"id": "prune/mixed", "variants": VARIANTS, **own},
             "objectives": [study.quality, "params", "latency"], "seed": seed,
+            "baseline": False, "validate": False,
             "constraints": [f"{study.quality} <= {LIMIT[study.quality]}"],
             "algorithm": {"id": "nsga2", "population": POPULATION},
             "stop": {"generations": max(1, evaluations // POPULATION)},

@@ -23,7 +23,8 @@ from problems.pruning.searches import Mixed
 
 PAIRS = 10  # minimal pairs taken of each of BLiMP's 67 paradigms
 EVERY = 3  # every third pair of STS-B's test split
-MEDIANS = 3  # of the time of a model
+MEDIANS = (3, 20)  # of the time of a model, least and most
+AGREE = 1.02  # the two least of these medians must be this close
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,20 @@ class Study:
 def latencies(problem: Mixed, choices: NDArray[Any]) -> tuple[float, float]:
     """Milliseconds of a pruned model and of the dense one, timed in turns.
 
-    Of several medians the least counts: what disturbs the machine only ever adds.
+    Of several medians the least counts, since what disturbs the machine only ever adds; medians are
+    taken until the least is found twice.
 
     Args:
         problem: Where the choices belong.
         choices: One row, (S,).
     """
     pair = Genomes({"choices": np.stack([choices, np.zeros_like(choices)])})
-    medians = [problem.confirm(pair, {"latency": None})["latency"] for _ in range(MEDIANS)]
+    medians: list[NDArray[np.float64]] = []
+    while len(medians) < MEDIANS[1]:
+        medians.append(problem.confirm(pair, {"latency": None})["latency"])
+        least = np.sort(medians, axis=0)
+        if len(medians) >= MEDIANS[0] and (least[1] <= AGREE * least[0]).all():
+            break
     pruned, dense = np.min(medians, axis=0)
     return float(pruned), float(dense)
 
