@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,7 +170,8 @@ def _validate(run: Run, tell: Progress) -> None:
         tell("validation", count, len(ids))
 
     if len(todo):
-        seen(genomes.take(todo), record)
+        with _counted(run, "validation"):
+            seen(genomes.take(todo), record)
 
 
 def _confirm(run: Run, tell: Progress) -> None:
@@ -181,9 +184,20 @@ def _confirm(run: Run, tell: Progress) -> None:
     tell("confirm", 0, len(todo))
     names = [o.name for o in run.judges.objectives]
     given = {name: values[todo, j] for j, name in enumerate(names)}
-    found = run.problem.confirm(genomes.take(todo), given)  # type: ignore[attr-defined]
+    with _counted(run, "confirm"):
+        found = run.problem.confirm(genomes.take(todo), given)  # type: ignore[attr-defined]
     known = [name for name in found if name in names]
     if known:
         columns = np.stack([np.asarray(found[n], dtype=np.float64) for n in known], axis=1)
         run.file.judge("confirmed", ids[todo].tolist(), known, columns)
     tell("confirm", len(todo), len(todo))
+
+
+@contextlib.contextmanager
+def _counted(run: Run, origin: str) -> Iterator[None]:
+    """Record the work and the time of what happens inside."""
+    start = time.perf_counter()
+    run.desk.worked()
+    yield
+    spent = {"seconds.total": time.perf_counter() - start}
+    run.file.add_work(origin, 0, run.desk.worked() | spent)

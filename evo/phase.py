@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,13 @@ class Desk:
     box: Box | None = None
     scales: Array | None = None
     measurements: dict[str, Any] = field(default_factory=dict)
+    _counted: dict[str, float] = field(default_factory=dict)
+
+    def worked(self) -> dict[str, float]:
+        """What the problem counts of its work, by name, since this was last asked."""
+        tell: Any = getattr(self.evaluator.problem, "work", None)
+        before, self._counted = self._counted, dict(tell()) if tell else {}
+        return {k: v - before.get(k, 0.0) for k, v in self._counted.items()}
 
     def remember(self) -> None:
         """Keep what the problem measured once and judges by from then on, before its results."""
@@ -93,6 +101,7 @@ class Phase:
     front: Front = field(init=False)
     evaluations: int = 0
     _mark: float = 0.0
+    _own: dict[str, float] = field(default_factory=dict)  # seconds of the algorithm, not yet kept
     _seen: set[int] = field(default_factory=set)
     _rows: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
 
@@ -111,7 +120,8 @@ class Phase:
         """
         self._mark = time.perf_counter()
         stored = self.desk.file.asked(self.origin, self.number)
-        asked = self._ask(stored)
+        with self._spending("seconds.ask"):
+            asked = self._ask(stored)
         kept = asked if room is None else asked.take(slice(0, room))
         if stored is not None and len(stored) > len(kept):
             kept = stored
@@ -122,7 +132,8 @@ class Phase:
         evaluation = self.desk.evaluator(kept) if replayed else self._judge(kept, stored)
         step = self._close(kept, evaluation, replayed)
         if len(kept) == len(asked):
-            self.algorithm.tell(asked, *self._told(step.evaluation))
+            with self._spending("seconds.tell"):
+                self.algorithm.tell(asked, *self._told(step.evaluation))
         self.number += 1
         return step
 
@@ -170,7 +181,7 @@ class Phase:
         some = kept.take(index)
         ids = self.desk.file.append(
             self.origin, self.number, index, some, evaluation,
-            seconds=self._lap(), copied=copied,
+            seconds=self._lap(), copied=copied, work=self.desk.worked(),
         )  # fmt: skip
         self.desk.ids[self.origin].update(zip(some.rows(), ids, strict=True))
         failed = [reason for reason in evaluation.reasons if reason]
@@ -198,8 +209,9 @@ class Phase:
                 self.origin, self.number, asked=len(kept), seconds=self._lap(),
                 hypervolume=box.hypervolume(self.front.fitness),
                 violation={ids[i]: float(violation[i]) for i in np.flatnonzero(evaluation.ok)},
-                entered=marked[0], left=marked[1],
+                entered=marked[0], left=marked[1], work=self._own,
             )  # fmt: skip
+        self._own = {}
         row = file.generation(self.origin, self.number)
         assert row is not None
         assert row.hypervolume is not None
@@ -217,6 +229,12 @@ class Phase:
         violation = (evaluation.violations / self.desk.scales).sum(axis=1)
         violation[~evaluation.ok] = 0.0
         return fitness, violation
+
+    @contextlib.contextmanager
+    def _spending(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._own[name] = self._own.get(name, 0.0) + time.perf_counter() - start
 
     def _lap(self) -> float:
         now = time.perf_counter()

@@ -49,7 +49,13 @@ CREATE TABLE sample (
   candidate INTEGER PRIMARY KEY REFERENCES candidate (id), value BLOB NOT NULL) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _RACES)
+_WORK = """
+CREATE TABLE work (
+  origin TEXT NOT NULL, generation INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+  PRIMARY KEY (origin, generation, name)) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _RACES, _WORK)
 """Migration k brings a file from format k to k + 1; each is applied once and never edited."""
 
 FIXED_COLUMNS = frozenset(

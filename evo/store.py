@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -198,6 +199,7 @@ class RunFile:
         *,
         seconds: float = 0.0,
         copied: bool = False,
+        work: Mapping[str, float] = MappingProxyType({}),
     ) -> list[int]:
         """Record one judged chunk.
 
@@ -209,6 +211,7 @@ class RunFile:
             evaluation: Results of the k candidates.
             seconds: Active time to add to the generation.
             copied: Whether the results were known from another phase.
+            work: Counts to add to those of the generation, by name.
 
         Returns:
             The ids given to the k candidates.
@@ -237,6 +240,7 @@ class RunFile:
                 "WHERE origin = ? AND number = ?",
                 (seconds, len(rows), origin, number),
             )
+            _add_work(connection, origin, number, work)
         return list(range(last + 1, last + 1 + len(rows)))
 
     def complete(
@@ -250,8 +254,9 @@ class RunFile:
         violation: Mapping[int, float],
         entered: Sequence[int] = (),
         left: Sequence[int] = (),
+        work: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Close a generation: its hypervolume, the violations of its candidates, the new front."""
+        """Close a generation: hypervolume, violations of its candidates, the new front, work."""
         with self._transaction() as connection:
             connection.executemany(
                 "UPDATE candidate SET violation = ? WHERE id = ?",
@@ -266,6 +271,7 @@ class RunFile:
                 "hypervolume = ?, complete = 1 WHERE origin = ? AND number = ?",
                 (seconds, asked, hypervolume, origin, number),
             )
+            _add_work(connection, origin, number, work)
 
     def judge(self, kind: str, ids: Sequence[int], names: Sequence[str], values: Array) -> None:
         """Record later judgements of some candidates.
@@ -285,6 +291,11 @@ class RunFile:
                     for name, value in zip(names, row, strict=True)
                 ],
             )
+
+    def add_work(self, origin: str, number: int, work: Mapping[str, float]) -> None:
+        """Add counts by name to those of a generation, or of what follows the search (number 0)."""
+        with self._transaction() as connection:
+            _add_work(connection, origin, number, work)
 
     def judged(self, kind: str) -> set[int]:
         """Candidates that were judged again in this way."""
@@ -348,6 +359,16 @@ class RunFile:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _add_work(
+    connection: sqlite3.Connection, origin: str, number: int, work: Mapping[str, float]
+) -> None:
+    connection.executemany(
+        "INSERT INTO work VALUES (?, ?, ?, ?) ON CONFLICT (origin, generation, name) "
+        "DO UPDATE SET value = value + excluded.value",
+        [(origin, number, name, float(value)) for name, value in work.items() if value],
+    )
 
 
 def _generation(origin: str, row: Sequence[Any]) -> GenerationRow:

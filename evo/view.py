@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,7 @@ class RunView:
         events: In order.
         complete: Whether the run was finished.
         baselines: Generations of each baseline, by origin.
+        work: Counts by (origin, generation) and name; none in files of older versions.
     """
 
     folder: Path
@@ -140,6 +141,7 @@ class RunView:
     events: list[Event]
     complete: bool
     baselines: Mapping[str, list[GenerationRow]]
+    work: Mapping[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def searched(self) -> NDArray[np.intp]:
@@ -233,15 +235,30 @@ def _read(connection: sqlite3.Connection, folder: Path) -> RunView:
         events=[Event(*row) for row in events],
         complete=meta.get("status") == "finished",
         baselines=phases,
+        work=_work(connection),
     )
+
+
+def _work(connection: sqlite3.Connection) -> dict[tuple[str, int], dict[str, float]]:
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    if _format(connection) > 2:
+        for origin, number, name, value in connection.execute("SELECT * FROM work"):
+            found.setdefault((origin, number), {})[name] = value
+    return found
+
+
+def _format(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _candidates(
     connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout
 ) -> Candidates:
     names = "".join(f", {quoted(c.name)}" for c in columns)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    share = "judged_share" if version > 1 else "1.0"  # files of format 1 are read as they are
+    share = (
+        "judged_share" if _format(connection) > 1 else "1.0"
+    )  # files of format 1 are read as they are
     rows = connection.execute(
         "SELECT id, generation, slot, origin, genome, violation, status, reason, seconds, "
         f"on_front, {share}{names} FROM candidate ORDER BY id"

@@ -314,7 +314,7 @@ def test_files_of_the_first_format_are_read_and_go_on(tmp_path):
     finished(config(0), tmp_path / "run")
     with sqlite3.connect(tmp_path / "run" / FILE) as connection:
         connection.executescript(
-            "ALTER TABLE candidate DROP COLUMN judged_share; DROP TABLE sample; "
+            "ALTER TABLE candidate DROP COLUMN judged_share; DROP TABLE sample; DROP TABLE work; "
             "PRAGMA user_version = 1;"
         )
     connection.close()

@@ -17,7 +17,7 @@ from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 from .. import __version__
 from ..errors import EvoError
 from ..suggest import did_you_mean
-from . import building, checking, comparing, looking, pruning, reading, searching
+from . import building, checking, comparing, looking, profiling, pruning, reading, searching
 from .output import Crashed, Interrupted, tell_error
 
 COMMANDS = {
@@ -30,6 +30,7 @@ COMMANDS = {
     looking.show: ("show synthetic/knapsack", "show runs/1123-prune-mixed-s0"),
     reading.front: ("front runs/x --sort params", 'front runs/x --where "drift < 0.1" --csv'),
     reading.report: ("report runs/x", "report runs/x runs/y --out both.html"),
+    profiling.profile: ("profile runs/x", "profile runs/x --json"),
     comparing.compare: ("compare runs/x", "compare runs/x runs/y --json"),
     building.export: (
         "export runs/x knee --to small",

@@ -13,6 +13,7 @@ from torch import nn
 from .layouts import get, twin, without_feed_forward
 from .models import Block
 from .sites import Replacements, SiteTable
+from .tally import Tally
 
 
 class Memo(nn.Module):
@@ -40,11 +41,14 @@ class Assembly:
         blocks: The dense blocks; never modified.
         table: The sites.
         memory: Bytes of built variants to keep; the least recently used go first.
+        tally: Where the time of building is counted.
     """
 
-    def __init__(self, blocks: Sequence[Block], table: SiteTable, memory: int) -> None:
+    def __init__(
+        self, blocks: Sequence[Block], table: SiteTable, memory: int, tally: Tally
+    ) -> None:
         self._blocks, self._table = blocks, table
-        self._built = _Built(table, memory)
+        self._built = _Built(table, memory, tally)
         self._columns = table.by_block()
 
     def sites_before(self, depth: int) -> int:
@@ -112,6 +116,7 @@ class _Built:
 
     table: SiteTable
     memory: int
+    tally: Tally
     kept: OrderedDict[tuple[int, int], tuple[Replacements, int]] = field(
         default_factory=OrderedDict
     )
@@ -121,7 +126,8 @@ class _Built:
         key = (site, int(variant))
         if key not in self.kept:
             place = self.table.sites[site].place
-            made = self.table.sites[site].variants[key[1]].build()
+            with self.tally.timing("build"):
+                made = self.table.sites[site].variants[key[1]].build()
             shared = {p.data_ptr() for p in place.block.module.parameters()}
             size = sum(
                 p.numel() * p.element_size()

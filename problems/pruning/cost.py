@@ -16,6 +16,7 @@ from .models import Pretrained
 from .modules import share
 from .sites import Site, SiteTable, padded, shape_of
 from .sweep import Sweep
+from .tally import synchronise
 
 REPEATS = 15
 TOGETHER = 8  # whole models that are timed in turns, and in memory at once
@@ -38,12 +39,6 @@ def pruned_model(pretrained: Pretrained, table: SiteTable, choices: Sequence[int
     model = twin(pretrained.model, {pretrained.blocks_path: nn.ModuleList(blocks)})
     share(model)
     return model
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def clock(

@@ -29,6 +29,7 @@ from .pruned_batch import PrunedBatch, perplexity
 from .sampling import require_known
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
+from .tally import Tally, head_macs
 
 USABLE = {"encoder": "drift < 0.3", "lm": "kl < 0.5"}  # where a compromise is looked for
 DEFAULT_VARIANTS = ("removal", "heads", "width")
@@ -121,6 +122,7 @@ class Mixed:
             pairs=pairs, validation_pairs=validation_pairs, pooling=pooling,
             tokens_at_once=tokens_at_once, sampled=sampling, cache=self._cache,
         )  # fmt: skip
+        self._tally = Tally()
         self._traversal = traversal
         self._states_memory = int(states_memory * 1e9)
         self.validation = True
@@ -174,7 +176,7 @@ class Mixed:
         other = copy.copy(self)
         for name in ("space", "objectives", "_sweep", "_references"):
             other.__dict__.pop(name, None)
-        other._latency, other._knees = {}, {}
+        other._latency, other._knees, other._tally = {}, {}, Tally()
         other._latency_settings = dict(self._latency_settings)
         return other
 
@@ -206,7 +208,7 @@ class Mixed:
             tokens=self.data.attended, caches=self.kind == "lm",
         )  # fmt: skip
         dense = [p.cost() for p in fixed]
-        head = _head_macs(pretrained)
+        head = head_macs(pretrained)
         base = Cost(
             total - searched,
             head + sum(c.macs for c in dense) - sum(s.variants[0].cost.macs for s in found),
@@ -293,7 +295,10 @@ class Mixed:
 
     @cached_property
     def _sweep(self) -> Sweep:
-        return Sweep(self.pretrained, self.table, order=self._traversal, states=self._states_memory)
+        return Sweep(
+            self.pretrained, self.table, order=self._traversal, states=self._states_memory,
+            tally=self._tally,
+        )  # fmt: skip
 
     @cached_property
     def _references(self) -> dict[tuple[str, str], Any]:
@@ -303,14 +308,19 @@ class Mixed:
         """What reads quality off the sweep on a split; the dense model's part is computed once."""
         key = (split, "reader")
         if key not in self._references:
-            batches, sweep = self.data.batches(split), self._sweep
-            if self.kind == "lm":
-                made: Any = quality.LanguageReader(quality.teachers(sweep, batches))
-            else:
-                dense = quality.dense_embeddings(sweep, batches, self.data.pooling)
-                made = quality.DriftReader(self.data.pooling, dense)
-            self._references[key] = made
+            with self._tally.timing("teacher"):
+                self._references[key] = self._made_reader(self.data.batches(split))
         return self._references[key]
+
+    def _made_reader(self, batches: Sequence[Any]) -> Any:
+        if self.kind == "lm":
+            return quality.LanguageReader(quality.teachers(self._sweep, batches))
+        dense = quality.dense_embeddings(self._sweep, batches, self.data.pooling)
+        return quality.DriftReader(self.data.pooling, dense)
+
+    def work(self) -> Mapping[str, float]:
+        """Counts of what was done in this process so far; see :class:`.tally.Tally`."""
+        return self._tally.counts()
 
     def _latency_of(self, batch: PrunedBatch) -> NDArray[np.float64]:
         measured = self.measured_latency(batch.context.device)
@@ -320,9 +330,10 @@ class Mixed:
         """Milliseconds per site and variant, measured once per run."""
         if not self._latency:
             sweep = self.sweep(device)
-            self._latency = cost.measure(
-                sweep, self._latency_batch(), self._latency_settings["repeats"]
-            )
+            with self._tally.timing("latency"):
+                self._latency = cost.measure(
+                    sweep, self._latency_batch(), self._latency_settings["repeats"]
+                )
         return self._latency
 
     def _latency_batch(self) -> Any:
@@ -343,10 +354,9 @@ class Mixed:
         """Latency of whole pruned models, for a front; other objectives are exact already."""
         if "latency" not in values:
             return {}
-        device = str(self.pretrained.device)
-        return {
-            "latency": cost.confirm(self.sweep(device), genomes["choices"], self._latency_batch())
-        }
+        sweep, batch = self.sweep(str(self.pretrained.device)), self._latency_batch()
+        with self._tally.timing("latency"):
+            return {"latency": cost.confirm(sweep, genomes["choices"], batch)}
 
     def close(self) -> None:
         """Let go of kept states and teachers; judging again makes them anew."""
@@ -445,9 +455,3 @@ def _cache() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("evoprune")
-
-
-def _head_macs(pretrained: models.Pretrained) -> float:
-    """Multiply-accumulates per token of the language-model head."""
-    head = pretrained.model.get_output_embeddings() if pretrained.kind == "lm" else None
-    return float(head.weight.numel()) if head is not None else 0.0

@@ -13,7 +13,6 @@ after, both; parallel residuals) is the model's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +29,7 @@ from .models import Block, Pretrained
 from .prefixes import Rows
 from .sites import SiteTable
 from .states import States
+from .tally import Tally, Work, synchronise
 
 
 class MicroBatch(Protocol):
@@ -63,16 +63,6 @@ class Reader(Protocol):
         ...
 
 
-@dataclass
-class Tally:
-    """Work done and work avoided, counted in block evaluations of one micro-batch."""
-
-    blocks: int = 0  # run
-    shared: int = 0  # what one candidate at a time would have run, minus what was run
-    recalled: int = 0  # taken from an earlier call
-    heads: int = 0
-
-
 class Sweep:
     """The engine for one dense model and one table of sites.
 
@@ -83,6 +73,7 @@ class Sweep:
         memory: Bytes of built variants to keep; the least recently used go first.
         states: Bytes of hidden states to keep from one call to the next, so that children start at
             their first change; 0 keeps none. Only depth-first sweeps use them.
+        tally: Where work is counted.
     """
 
     def __init__(
@@ -93,6 +84,7 @@ class Sweep:
         order: str = "auto",
         memory: int = 2 << 30,
         states: int = 0,
+        tally: Tally | None = None,
     ) -> None:
         if order not in ("auto", "depth", "breadth"):
             raise ModelError(f"order must be 'auto', 'depth' or 'breadth', got {order!r}")
@@ -100,8 +92,9 @@ class Sweep:
         self.table = table
         on_cpu = pretrained.device.type == "cpu"
         self.order = ("depth" if on_cpu else "breadth") if order == "auto" else order
-        self.tally = Tally()
-        self._assembly = Assembly(pretrained.blocks, table, memory)
+        self.tally = Tally() if tally is None else tally
+        self._work = Work(table, pretrained, self.tally)
+        self._assembly = Assembly(pretrained.blocks, table, memory, self.tally)
         self._states = States(states)
         self._head = Head(pretrained)
         self._prepared: dict[int, tuple[Any, Prepared]] = {}
@@ -139,18 +132,34 @@ class Sweep:
                 stop = start + len(batch.ids)
                 prepared = self.prepare(batch)
                 visit = self._depth_first if self.order == "depth" else self._breadth_first
-                for slots, state in visit(rows, prepared):
-                    self.tally.heads += 1
-                    read = self._read(reader, index, batch, state)
-                    out[slots, start:stop] = read.double().cpu().numpy()
+                self.tally.tokens += len(choices) * batch.ids.numel()
+                for slots, state in self._timed(visit(rows, prepared)):
+                    with self.tally.timing("heads"):
+                        read = self._read(reader, index, batch, state)
+                        out[slots, start:stop] = read.double().cpu().numpy()
+                    self._work.head(state)
                 start = stop
         return out[inverse.reshape(-1)]
+
+    def _timed(
+        self, states: Iterator[tuple[NDArray[np.intp], torch.Tensor]]
+    ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
+        """The same, with the time that each took counted as blocks."""
+        while True:
+            with self.tally.timing("blocks"):
+                found = next(states, None)
+                if found is not None:
+                    synchronise(found[1].device)
+            if found is None:
+                return
+            yield found
 
     def prepare(self, batch: MicroBatch) -> Prepared:
         """Embedding and block arguments of a micro-batch, computed once per batch object."""
         known = self._prepared.get(id(batch))
         if known is None or known[0] is not batch:
-            self._prepared[id(batch)] = known = (batch, enter(self.pretrained, batch))
+            with self.tally.timing("enter"):
+                self._prepared[id(batch)] = known = (batch, enter(self.pretrained, batch))
         return known[1]
 
     def forget(self) -> None:
@@ -213,14 +222,20 @@ class Sweep:
         """One block for one state: each distinct choice with the rows that make it."""
         block = self.pretrained.blocks[depth]
         args, kwargs = prepared.calls[depth]
-        for attention, group in rows.groups(members, self._assembly.part(depth, "attention")):
+        first, second = (self._assembly.part(depth, p) for p in ("attention", "feed_forward"))
+        for attention, group in rows.groups(members, first):
             memo = self._assembly.attention(block, attention)
-            for rest, inner in rows.groups(group, self._assembly.part(depth, "feed_forward")):
+            fresh = True
+            for rest, inner in rows.groups(group, second):
                 self.tally.shared += len(inner) - 1
                 if self._assembly.passes(depth, attention, rest):
                     yield inner, state
                 else:
                     self.tally.blocks += 1
+                    if fresh:
+                        self._work.half(first, attention, state, first=True)
+                    fresh = False
+                    self._work.half(second, rest, state, first=False)
                     module = self._assembly.assemble(block, attention, rest, memo)
                     yield inner, module(state, *args, **kwargs)
 
@@ -252,18 +267,21 @@ class Sweep:
         """One block for all states: (k·B, T, D) and each row's state, before → after."""
         depth, after, new_owner = block.index, [], np.empty_like(owner)
         count = 0
-        part = self._assembly.part(depth, "attention")
-        for attention, group in rows.groups(rows.everyone, part):
+        first, second = (self._assembly.part(depth, p) for p in ("attention", "feed_forward"))
+        for attention, group in rows.groups(rows.everyone, first):
             sources = np.unique(owner[group])
             x = _pick(stacked, sources, length)
             memo = self._assembly.attention(block, attention)
             self._run(self._assembly.assemble(block, attention, None, memo), x, call, length)
-            for rest, inner in rows.groups(group, self._assembly.part(depth, "feed_forward")):
+            self._work.half(first, attention, x, first=True)
+            for rest, inner in rows.groups(group, second):
                 wanted = np.unique(owner[inner])
                 positions = np.searchsorted(sources, wanted)
                 memo.rows = _rows(positions, length, x.device)
                 module = self._assembly.assemble(block, attention, rest, memo)
-                after.append(self._run(module, _pick(x, positions, length), call, length))
+                chosen = _pick(x, positions, length)
+                self._work.half(second, rest, chosen, first=False)
+                after.append(self._run(module, chosen, call, length))
                 new_owner[inner] = count + np.searchsorted(wanted, owner[inner])
                 count += len(wanted)
                 self.tally.blocks += len(wanted)

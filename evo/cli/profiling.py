@@ -1,0 +1,114 @@
+"""The command that tells where the time of a run went: profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import DeviceError, StoreError
+from ..live import aligned, duration
+from ..profiling import Peak, Spent, measured_peak, spent
+from ..view import RunView, read_run
+from .output import Flag, run_folder, say, say_json, tell
+
+
+def profile(run: str, /, *, peak: bool = True, json: Flag = False) -> None:
+    """Show where the time of a run went, what was computed, and what sharing spared.
+
+    The rates are compared with a large matrix product and a large copy, measured here and now on
+    the device of the run; --no-peak leaves that out.
+
+    Args:
+        run: Folder of the run, or its name in the folder of runs.
+        peak: Measure this machine, too.
+        json: Write JSON.
+    """
+    view = read_run(run_folder(run))
+    phases = spent(view)
+    if not phases:
+        raise StoreError(
+            f"run {str(view.folder)!r} has no account of its work",
+            hint="runs of older versions have none; resume it with +N generations, or run it again",
+        )
+    best = _peak(view) if peak else None
+    if json:
+        say_json(
+            {
+                "run": str(view.folder), "device": view.meta["device"],
+                "phases": [
+                    asdict(p) | {"flops": p.products, "moved": p.moved, "spared": p.spared}
+                    for p in phases
+                ],
+                "peak": asdict(best) if best else None,
+            }
+        )  # fmt: skip
+    else:
+        say(_lines(view, phases, best))
+
+
+def _peak(view: RunView) -> Peak | None:
+    """Of this machine, if candidates were judged by products at all."""
+    settings: Mapping[str, Any] = view.meta["config"].get("problem") or {}
+    if not any(p.counts.get("macs") for p in spent(view)):
+        return None
+    try:
+        return measured_peak(str(view.meta["device"]), str(settings.get("dtype", "float32")))
+    except DeviceError as error:
+        tell(f"evo: no peak to compare with: {error.message}")
+        return None
+
+
+def _lines(view: RunView, phases: list[Spent], best: Peak | None) -> list[str]:
+    names = list(dict.fromkeys(name for p in phases for name in p.parts if name != "rest"))
+    names.sort(key=lambda name: -sum(p.parts.get(name, 0.0) for p in phases))
+    head = ["", "total", *names, "rest"]
+    rows = [
+        [p.origin, duration(p.total), *(_share(p, name) for name in [*names, "rest"])]
+        for p in phases
+    ]
+    lines = [f"{view.folder} · {view.meta['device']}", "", *aligned([head, *rows], left=1)]
+    work = [w for p in phases if (w := _work(p))]
+    if work:
+        titles = ["", "tokens", "MACs", "moved", "blocks run", "shared", "recalled", "spared"]
+        lines += ["", *aligned([titles, *work], left=1)]
+    for p in phases[:1]:
+        lines += _rates(p, best)
+    return lines
+
+
+def _share(phase: Spent, name: str) -> str:
+    part = phase.parts.get(name, 0.0)
+    return f"{100 * part / phase.total:.1f} %" if part and phase.total else "·"
+
+
+def _work(phase: Spent) -> list[str]:
+    c = phase.counts
+    if not c:
+        return []
+    spared = f"{phase.spared:.2f}x" if phase.spared else "·"
+    sizes = [_big(c.get("tokens", 0.0)), _big(c.get("macs", 0.0)), _big(c.get("bytes", 0.0)) + "B"]
+    blocks = [f"{c.get(name, 0.0):.0f}" for name in ("blocks", "shared", "recalled")]
+    return [phase.origin, *sizes, *blocks, spared]
+
+
+def _rates(phase: Spent, best: Peak | None) -> list[str]:
+    if phase.products is None or phase.moved is None:
+        return []
+    products, moved = f"{_big(phase.products)}FLOP/s", f"{_big(phase.moved)}B/s"
+    if best:
+        where = f"measured here, {best.device}, {best.dtype}, {best.threads} threads"
+        products += f", {100 * phase.products / best.products:.0f} % of a matrix product's "
+        products += f"{_big(best.products)}FLOP/s"
+        moved += (
+            f", {100 * phase.moved / best.copy:.0f} % of a copy's {_big(best.copy)}B/s ({where})"
+        )
+    return ["", f"while judging, the {phase.origin} did {products}", f"and moved {moved}"]
+
+
+def _big(value: float) -> str:
+    """A number with a prefix: 1.23 G."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g} "
