@@ -124,11 +124,14 @@ class EvaluatorConfig:
         chunk: How many at once; ``"auto"``: what memory allows.
         racing: Confidence with which a candidate must be beaten to be judged on a part of the data
             only, such as 0.99; 0 judges every candidate on all of it.
+        memory: Gigabytes that the process may fill, files mapped into memory left out; ``"auto"``
+            chunks are planned by it. 0 plans by half of the free memory.
     """
 
     device: str = "auto"
     chunk: int | str = "auto"
     racing: float = 0.0
+    memory: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.device, str) or not self.device:
@@ -142,6 +145,12 @@ class EvaluatorConfig:
             raise ConfigError(
                 "evaluator.racing must be a confidence below 1 such as 0.99, or 0 for none, got "
                 f"{racing!r}"
+            )
+        memory = self.memory
+        if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory >= 0:
+            raise ConfigError(
+                "evaluator.memory must be gigabytes such as 2.5, or 0 for half of what is free, "
+                f"got {memory!r}"
             )
 
 
@@ -226,7 +235,7 @@ class RunConfig:
                 **self.algorithm.settings,
             },
             "stop": _drop_none(stop),
-            "evaluator": _drop_zero(asdict(self.evaluator), "racing"),
+            "evaluator": _drop_zero(asdict(self.evaluator), "racing", "memory"),
         }
 
     def override(self, path: str, value: Any) -> RunConfig:
@@ -330,8 +339,8 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     ]
 
 
-def _drop_zero(data: dict[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in data.items() if k != key or v}
+def _drop_zero(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k not in keys or v}
 
 
 def _flatten(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,7 +210,10 @@ class Problem(Protocol):
     - ``measurements() -> Mapping`` and ``restore(measurements)``: JSON of what was measured on this
       machine and values depend on; the run keeps it and gives it back on resume;
     - ``describe() -> Mapping``: JSON facts for report and `evo show`;
-    - ``bytes_per_candidate -> int``: a hint for the chunk planner;
+    - ``bytes_per_candidate -> int`` and ``bytes_beside -> int``: hints for the chunk planner, what
+      one more candidate takes and what judging takes whatever their number;
+    - ``work() -> Mapping[str, float]``: counts of what was done in this process so far, which the
+      run adds up per generation for `evo profile`; seconds as ``seconds.PART``;
     - ``variation -> Mapping[str, Any]``: settings of the algorithm that suit it: operators by role,
       e.g. ``crossover``, and ``surrogate``; the configuration's own come first;
     - ``validation -> bool``: whether ``Context.split="validation"`` means other data;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,16 @@ from .algorithms import Algorithm, Population, Settings, create
 from .archive import Box, spread_order
 from .config import ALONE, DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
 from .errors import ConfigError, StoreError
-from .evaluate import Judges, LocalEvaluator, Planner, Race, Verdict, first_chunk, pick_device
+from .evaluate import (
+    Judges,
+    LocalEvaluator,
+    Planner,
+    Race,
+    Verdict,
+    first_chunk,
+    pick_device,
+    planned,
+)  # fmt: skip
 from .finish import Progress, Result, finish
 from .folders import default_folder
 from .genomes import Genomes
@@ -123,9 +132,8 @@ class Run:
             config, problem.space, judges, starts, variation=getattr(problem, "variation", None)
         )
         device = pick_device(config.evaluator.device)
-        hint = getattr(problem, "bytes_per_candidate", None)
         meta = _first_meta(config, problem, device, command) | {
-            "chunk": first_chunk(config.evaluator.chunk, hint, device),
+            **_chunk(config, problem, device),
             "warm_start": origin,
         }
         name = config.problem.id or DEFAULT_PROBLEM
@@ -243,6 +251,16 @@ class Run:
             replayed=step.replayed,
             eta_seconds=None if step.replayed else eta(self.stop, self.file),
         )
+
+
+def _chunk(config: RunConfig, problem: Problem, device: str) -> dict[str, Any]:
+    """How many candidates are judged at once, and the plan behind it where memory is limited."""
+    each, settings = getattr(problem, "bytes_per_candidate", None), config.evaluator
+    if not settings.memory or isinstance(settings.chunk, int):
+        return {"chunk": first_chunk(settings.chunk, each, device)}
+    beside = int(getattr(problem, "bytes_beside", 0))
+    plan = planned(settings.memory, each, beside, config.algorithm.population)
+    return {"chunk": plan.chunk, "memory": asdict(plan) | {"peak": plan.peak}}
 
 
 def build_algorithm(

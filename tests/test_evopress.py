@@ -486,7 +486,7 @@ def slow_language(problem: Mixed, choices: Any, batches: Any) -> tuple[float, fl
     return float(np.mean(divergences)), float(np.exp(np.mean(losses)))
 
 
-@pytest.mark.parametrize("traversal", ["depth", "breadth"])
+@pytest.mark.parametrize("traversal", ["depth", "breadth", "layer"])
 def test_candidates_judged_together_are_judged_as_alone(traversal: str, folder: str) -> None:
     own = problem_of(folder, traversal=traversal, tokens_at_once=50)
     rows = np.array([[0] * 6, [0, 1, 1, 0, 0, 0], [0, 1, 0, 0, 1, 1]], dtype=np.int16)

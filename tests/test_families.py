@@ -117,15 +117,17 @@ def test_cutting_equals_masking_with_zeros(problem: Mixed) -> None:
             np.testing.assert_allclose(got, judge(problem, masked_copy(problem, row)), atol=2e-5)
 
 
-def test_both_orders_and_every_chunk_agree(problem: Mixed) -> None:
+def test_all_orders_and_every_chunk_agree(problem: Mixed) -> None:
     rows, batches = population(problem), problem.data.batches("search")
     reader = problem.reader("search")
     depth = Sweep(problem.pretrained, problem.table, order="depth")(rows, batches, reader)
 
     breadth = Sweep(problem.pretrained, problem.table, order="breadth")(rows, batches, reader)
+    layer = Sweep(problem.pretrained, problem.table, order="layer")(rows, batches, reader)
     parts = [problem.sweep()(rows[i : i + 5], batches, reader) for i in range(0, len(rows), 5)]
 
     np.testing.assert_allclose(breadth, depth, atol=1e-6)
+    np.testing.assert_array_equal(layer, depth)  # the same products
     np.testing.assert_allclose(np.concatenate(parts), depth, atol=1e-6)
 
 

@@ -263,7 +263,7 @@ def test_texts_that_are_too_short(
         ("sizes={serach = 3}", "sizes has no entry 'serach'"),
         ("variants=widht", "no kind of variant called 'widht'"),
         ("order=size", "order must be 'output' or 'activation', got 'size'"),
-        ("traversal=wide", "order must be 'auto', 'depth' or 'breadth', got 'wide'"),
+        ("traversal=wide", "order must be one of auto, depth, breadth, layer, got 'wide'"),
         ("sites=layers", "sites must be 'submodule', 'block' or 'linear'"),
         ("dtype=int8", "dtype 'int8' is not one of float32"),
         ("modle=x", "'modle'"),

@@ -6,9 +6,10 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DeviceError
+from ..errors import ConfigError, DeviceError
 
 SHARE = 0.5
 """Share of the free memory that the first guess may fill."""
@@ -54,6 +55,68 @@ def first_chunk(setting: int | str, bytes_per_candidate: int | None, device: str
     if not bytes_per_candidate or bytes_per_candidate < 0 or free is None:
         return LARGEST
     return max(1, min(LARGEST, int(free * SHARE / bytes_per_candidate)))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a limit on memory is used.
+
+    Args:
+        limit: Bytes the process may fill, files mapped into memory left out.
+        held: Bytes it had filled when the plan was made.
+        beside: Bytes that judging takes whatever the chunk.
+        each: Bytes per candidate.
+        chunk: Candidates at once.
+    """
+
+    limit: int
+    held: int
+    beside: int
+    each: int
+    chunk: int
+
+    @property
+    def peak(self) -> int:
+        """The most bytes the process will fill."""
+        return self.held + self.beside + self.chunk * self.each
+
+
+def planned(gigabytes: float, each: int | None, beside: int, most: int) -> Plan:
+    """The largest chunk within a limit, at most ``most`` candidates.
+
+    Raises:
+        ConfigError: The problem does not say what a candidate takes, this system does not say what
+            the process holds, or not even one candidate fits.
+    """
+    held = held_bytes()
+    if not each or each < 0 or held is None:
+        raise ConfigError(
+            "evaluator.memory can be kept only on Linux, by problems that say what a candidate "
+            "takes (bytes_per_candidate)",
+            hint="set evaluator.chunk instead",
+        )
+    limit = int(gigabytes * 1e9)
+    room = limit - held - beside
+    if room < each:
+        least = (held + beside + each) / 1e9
+        raise ConfigError(
+            f"evaluator.memory is {gigabytes:g} GB, but one candidate at a time needs "
+            f"{least:.2f} GB: the process holds {held / 1e9:.2f}, judging takes "
+            f"{beside / 1e9:.2f}, a candidate {each / 1e9:.3f}",
+            hint="allow more, or judge on less text (problem.sizes)",
+        )
+    return Plan(limit, held, beside, each, min(most, room // each))
+
+
+def held_bytes() -> int | None:
+    """Bytes this process has filled, files mapped into memory left out; None where not told."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
 
 
 def free_bytes(device: str) -> int | None:

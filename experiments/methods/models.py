@@ -23,8 +23,8 @@ from problems.pruning.searches import Mixed
 
 PAIRS = 10  # minimal pairs taken of each of BLiMP's 67 paradigms
 EVERY = 3  # every third pair of STS-B's test split
-MEDIANS = (3, 20)  # of the time of a model, least and most
-AGREE = 1.02  # the two least of these medians must be this close
+MEDIANS = (3, 8)  # of the time of a model, least and most
+AGREE = 1.03  # the two least of these medians must be this close
 
 
 @dataclass(frozen=True)

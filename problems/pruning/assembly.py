@@ -55,6 +55,11 @@ class Assembly:
         """How many sites lie in the blocks before a depth."""
         return sum(len(self._columns.get(d, ())) for d in range(depth))
 
+    def forget(self, depth: int) -> None:
+        """Let go of what was built for a block."""
+        for column in self._columns.get(depth, ()):
+            self._built.forget(column)
+
     def part(self, depth: int, part: str) -> list[int]:
         """Columns of one half of a block; a whole-block site counts as its feed-forward."""
         sites = self._table.sites
@@ -142,6 +147,11 @@ class _Built:
                 self.bytes -= freed
         self.kept.move_to_end(key)
         return self.kept[key][0]
+
+    def forget(self, site: int) -> None:
+        """Drop all variants of a site."""
+        for key in [k for k in self.kept if k[0] == site]:
+            self.bytes -= self.kept.pop(key)[1]
 
 
 def _in(path: str, parent: str) -> bool:

@@ -19,7 +19,10 @@ from .layouts import LAYOUTS, Heads, Layout, count_heads, find_blocks, find_layo
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES: dict[str, torch.dtype | str] = {
+    "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+    "stored": "auto",
+}  # fmt: skip
 _HASHED_WHOLE = 2 << 30  # bytes; larger files are hashed at both ends and by size
 
 
@@ -84,7 +87,8 @@ def load(
 
     Args:
         ref: Folder with ``config.json`` and safetensors weights, or a hub name.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``stored`` for what the files hold, which
+            are then mapped into memory instead of read.
         device: Where to put the weights.
         trust_remote_code: Run modelling code that comes with the model; off unless the user asks.
 
@@ -210,7 +214,7 @@ def _kind(config: Any, folder: Path) -> str:
     return "lm" if causal else "encoder"
 
 
-def _read_model(folder: Path, kind: str, dtype: torch.dtype, trust: bool) -> Any:
+def _read_model(folder: Path, kind: str, dtype: torch.dtype | str, trust: bool) -> Any:
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging
 

@@ -15,6 +15,7 @@ from .pieces import LEAST_TAIL, Teacher, in_pieces
 from .sweep import Sweep
 
 TEACHER_TOP = 128
+TEACHER_LOGITS = 1 << 22  # at a time, while the dense model is asked
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,32 @@ class TeacherReader:
 
     def __call__(self, index: int, batch: Any, output: torch.Tensor) -> torch.Tensor:
         """Store, and return shape (B, 0)."""
-        logits = output[:, :-1].float()
+        self.kept.append(self._teacher(output[:, :-1].float()))
+        return output.new_zeros((len(output), 0))
+
+    def in_pieces(
+        self, index: int, batch: Any, features: torch.Tensor, projection: Projection
+    ) -> torch.Tensor:
+        """The same from what the head is given, (B, T, D), some positions at a time."""
+        shape = (len(features), features.shape[1] - 1)
+        flat = features[:, :-1].reshape(-1, features.shape[-1])
+        size = max(1, TEACHER_LOGITS // projection.vocabulary)
+        out = flat.new_empty(min(size, len(flat)), projection.vocabulary)
+        found = [self._teacher(projection(rows, out[: len(rows)])) for rows in flat.split(size)]
+        parts = [
+            torch.cat([getattr(t, name) for t in found]) for name in ("tokens", "log_probs", "tail")
+        ]
+        self.kept.append(Teacher(*(p.reshape(*shape, *p.shape[1:]) for p in parts)))
+        return features.new_zeros((len(features), 0))
+
+    def _teacher(self, logits: torch.Tensor) -> Teacher:
+        """Of logits (…, V)."""
         values, tokens = logits.topk(min(self.top, logits.shape[-1]), dim=-1)
         total, rest = log_masses(logits, tokens)
         log_probs = values - total[..., None]
         covered = log_probs.shape[-1] == logits.shape[-1]
         tail = torch.full_like(rest, -torch.inf) if covered else rest
-        self.kept.append(Teacher(tokens, log_probs, tail))
-        return output.new_zeros((len(output), 0))
+        return Teacher(tokens, log_probs, tail)
 
 
 @dataclass(frozen=True)

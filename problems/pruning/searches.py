@@ -22,7 +22,7 @@ from evo.space import Choice, SearchSpace
 from evo.streams import stream
 from operators import RNG
 
-from . import asking, cost, library, models, quality, starts, variants
+from . import asking, cost, footprint, library, models, paging, quality, starts, variants
 from .allocate.knee import bounded
 from .data import Data
 from .pruned_batch import PrunedBatch, perplexity
@@ -59,8 +59,11 @@ class Mixed:
         validation_pairs: Another such file for the final judgement; else every fourth pair.
         pooling: ``mean``, ``cls`` or ``last``; by default what the model's folder says, else mean.
         order: How neurons and heads are ranked: ``output`` or ``activation``.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
-        traversal: ``auto``, ``depth`` or ``breadth``; results are the same.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``stored``: what the model's files hold,
+            which then are mapped into memory instead of read.
+        traversal: ``auto``, ``depth``, ``breadth`` or ``layer``; results are the same. ``layer``
+            passes all text through a block before the next one, so that a model whose weights are
+            mapped (``dtype="stored"``) may be larger than memory.
         tokens_at_once: Most tokens of a micro-batch.
         states_memory: Gigabytes of hidden states kept from generation to generation, so that
             children are computed from their first change on; 0 keeps none.
@@ -110,6 +113,8 @@ class Mixed:
         self._asked, self._order = asking.asked(variants), asking.known_order(order)
         self._allocators = asking.allocators(allocators)
         require_known(sampling)
+        if traversal == "layer":
+            paging.give_back_freed()
         self.pretrained = models.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
         self.kind = self.pretrained.kind
         self._cache = None if cache == "off" else Path(cache).expanduser() if cache else _cache()
@@ -387,11 +392,35 @@ class Mixed:
 
     @property
     def bytes_per_candidate(self) -> int:
-        """A hint for the planner: outputs and, breadth first, one micro-batch of states."""
-        sequences = sum(len(b.ids) for b in self.data.batches("search"))
-        width = int(self.pretrained.config.hidden_size)
-        stacked = 0 if self.sweep_order == "depth" else 12 * self.data.tokens_at_once * width * 4
-        return 64 * sequences + stacked + 4096
+        """A hint for the planner: outputs, and hidden states as far as a sweep holds many at once.
+
+        Breadth first these are those of a micro-batch, layer by layer those of all the text.
+        """
+        batches = max(self._texts, key=lambda many: sum(b.ids.numel() for b in many))
+        positions = {
+            "depth": 0, "breadth": 12 * self.data.tokens_at_once,
+            "layer": sum(b.ids.numel() for b in batches),
+        }[self.sweep_order]  # fmt: skip
+        return 64 * sum(len(b.ids) for b in batches) + positions * self._width + 4096
+
+    @property
+    def bytes_beside(self) -> int:
+        """A hint for the planner: what judging takes whatever the number of candidates."""
+        return footprint.beside(
+            self.pretrained, self.table, self._texts, self.data.tokens_at_once,
+            states=self._states_memory if self.sweep_order == "depth" else 0,
+            by_layer=self.sweep_order == "layer",
+        )  # fmt: skip
+
+    @property
+    def _texts(self) -> Sequence[Sequence[Any]]:
+        """Micro-batches of the splits that candidates are judged on."""
+        return [self.data.batches(split) for split in ("search", "validation")]
+
+    @property
+    def _width(self) -> int:
+        """Bytes of a hidden state per position."""
+        return int(self.pretrained.config.hidden_size) * self.pretrained.dtype.itemsize
 
     @property
     def sweep_order(self) -> str:

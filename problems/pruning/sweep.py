@@ -2,9 +2,11 @@
 
 Candidates that agree on all sites so far share one state (the hidden states of one micro-batch). At
 each block the distinct (state, choices) pairs are the work: an attention is computed once for all
-feed-forward choices that follow it, and a removed submodule is no work. Two orders give the same
+feed-forward choices that follow it, and a removed submodule is no work. Three orders give the same
 results: depth-first keeps one state per depth, which stays in a processor's cache; breadth-first
-stacks all states that make the same choice into one product, which fills a GPU.
+stacks all states that make the same choice into one product, which fills a GPU; layer by layer, all
+micro-batches pass a block before the next one is touched, so that weights which lie in a file are
+read once per call and may be more than memory holds.
 
 A block is run by its own ``forward`` with other submodules in place, so every wiring (norms before,
 after, both; parallel residuals) is the model's own.
@@ -22,6 +24,7 @@ from torch import nn
 
 from evo.errors import ModelError
 
+from . import paging
 from .assembly import Assembly, map_tensors
 from .entrance import Prepared, enter, inputs
 from .head import Head
@@ -30,6 +33,9 @@ from .prefixes import Rows
 from .sites import SiteTable
 from .states import States
 from .tally import Tally, Work, synchronise
+
+ORDERS = ("auto", "depth", "breadth", "layer")
+BUILT = 2 << 30  # bytes of variants that are kept
 
 
 class MicroBatch(Protocol):
@@ -63,13 +69,18 @@ class Reader(Protocol):
         ...
 
 
+Final = tuple[int, NDArray[np.intp], torch.Tensor]
+"""Place of a micro-batch, rows of genomes, and the state in which these end up on it."""
+
+
 class Sweep:
     """The engine for one dense model and one table of sites.
 
     Args:
         pretrained: The dense model; never modified.
         table: Its sites.
-        order: ``depth``, ``breadth``, or ``auto``: depth on a processor, breadth on a GPU.
+        order: ``depth``, ``breadth``, ``layer``, or ``auto``: depth on a processor, breadth on a
+            GPU.
         memory: Bytes of built variants to keep; the least recently used go first.
         states: Bytes of hidden states to keep from one call to the next, so that children start at
             their first change; 0 keeps none. Only depth-first sweeps use them.
@@ -82,12 +93,12 @@ class Sweep:
         table: SiteTable,
         *,
         order: str = "auto",
-        memory: int = 2 << 30,
+        memory: int = BUILT,
         states: int = 0,
         tally: Tally | None = None,
     ) -> None:
-        if order not in ("auto", "depth", "breadth"):
-            raise ModelError(f"order must be 'auto', 'depth' or 'breadth', got {order!r}")
+        if order not in ORDERS:
+            raise ModelError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
         self.pretrained = pretrained
         self.table = table
         on_cpu = pretrained.device.type == "cpu"
@@ -120,36 +131,41 @@ class Sweep:
         distinct, inverse = np.unique(np.asarray(choices), axis=0, return_inverse=True)
         rows = Rows(distinct)
         wanted = range(len(batches)) if only is None else only
-        width = sum(len(batches[index].ids) for index in wanted)
-        out = np.zeros((len(rows), width, reader.width))
-        start = 0
+        sizes = [len(batches[index].ids) for index in wanted]
+        stops = np.cumsum(sizes)
+        out = np.zeros((len(rows), int(stops[-1]), reader.width))
         hidden = [self.prepare(batch).hidden for batch in batches]
         size = sum(h.numel() * h.element_size() for h in hidden)
         self._states.plan(len(rows) * size, len(self.pretrained.blocks))
         with torch.inference_mode():
-            for index in wanted:
-                batch = batches[index]
-                stop = start + len(batch.ids)
-                prepared = self.prepare(batch)
-                visit = self._depth_first if self.order == "depth" else self._breadth_first
-                self.tally.tokens += len(choices) * batch.ids.numel()
-                for slots, state in self._timed(visit(rows, prepared)):
-                    with self.tally.timing("heads"):
-                        read = self._read(reader, index, batch, state)
-                        out[slots, start:stop] = read.double().cpu().numpy()
-                    self._work.head(state)
-                start = stop
+            chosen = [batches[index] for index in wanted]
+            self.tally.tokens += len(choices) * sum(batch.ids.numel() for batch in chosen)
+            for place, slots, state in self._timed(self._visit(rows, chosen)):
+                with self.tally.timing("heads"):
+                    read = self._read(reader, wanted[place], chosen[place], state)
+                    span = slice(stops[place] - sizes[place], stops[place])
+                    out[slots, span] = read.double().cpu().numpy()
+                self._work.head(state)
         return out[inverse.reshape(-1)]
 
-    def _timed(
-        self, states: Iterator[tuple[NDArray[np.intp], torch.Tensor]]
-    ) -> Iterator[tuple[NDArray[np.intp], torch.Tensor]]:
+    def _visit(self, rows: Rows, batches: Sequence[MicroBatch]) -> Iterator[Final]:
+        """Final states of all micro-batches: which micro-batch, who reaches it, and the state."""
+        prepared = [self.prepare(batch) for batch in batches]
+        if self.order == "layer":
+            yield from self._layer_by_layer(rows, prepared)
+            return
+        visit = self._depth_first if self.order == "depth" else self._breadth_first
+        for place, one in enumerate(prepared):
+            for slots, state in visit(rows, one):
+                yield place, slots, state
+
+    def _timed(self, states: Iterator[Final]) -> Iterator[Final]:
         """The same, with the time that each took counted as blocks."""
         while True:
             with self.tally.timing("blocks"):
                 found = next(states, None)
                 if found is not None:
-                    synchronise(found[1].device)
+                    synchronise(found[2].device)
             if found is None:
                 return
             yield found
@@ -245,6 +261,26 @@ class Sweep:
         """Members by their choices at all sites before a depth, under the key of that state."""
         before = list(range(self._assembly.sites_before(depth)))
         return [((id(prepared), depth, k), group) for k, group in rows.groups(members, before)]
+
+    # -- layer by layer --------------------------------------------------------------------------
+
+    def _layer_by_layer(self, rows: Rows, prepared: Sequence[Prepared]) -> Iterator[Final]:
+        """The same final states, with all micro-batches taken through a block before the next."""
+        blocks = self.pretrained.blocks
+        states = [[(rows.everyone, one.hidden)] for one in prepared]
+        for depth, block in enumerate(blocks):
+            if depth + 1 < len(blocks):
+                paging.fetch(blocks[depth + 1].module)
+            for place, one in enumerate(prepared):
+                reached, states[place] = states[place], []
+                while reached:
+                    members, state = reached.pop()
+                    states[place] += self._step(depth, members, rows, state, one)
+            self._assembly.forget(depth)
+            paging.drop(block.module)
+        for place, reached in enumerate(states):
+            while reached:
+                yield place, *reached.pop()
 
     # -- breadth first ---------------------------------------------------------------------------
 
