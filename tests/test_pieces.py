@@ -35,6 +35,7 @@ def test_pieces_give_what_whole_logits_give(
     top: int, at_once: int, offset: float, spread: float, monkeypatch: Any
 ) -> None:
     monkeypatch.setitem(pieces.LOGITS, "cpu", at_once)
+    monkeypatch.setattr(pieces, "POSITIONS", 1)
     weight, bias = random(V, D, seed=1), torch.full((V,), offset)
     dense, pruned = random(B, T, D, seed=2), spread / 4 * random(B, T, D, seed=3)
     ids = torch.randint(0, V, (B, T), generator=torch.Generator().manual_seed(9))

@@ -45,8 +45,14 @@ SHAPES = {
         "num_hidden_layers": 12, "hidden_size": 256, "intermediate_size": 688,
         "num_attention_heads": 8, "max_position_embeddings": 256,
     },
+    "random-24x512": {
+        "num_hidden_layers": 24, "hidden_size": 512, "intermediate_size": 1376,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 256,
+    },
 }  # fmt: skip
-VOCABULARY = {"stories260K/hf": 512, "books2m": 4096, "random-12x256": 4096}
+VOCABULARY = {
+    "stories260K/hf": 512, "books2m": 4096, "random-12x256": 4096, "random-24x512": 32_000
+}  # fmt: skip
 
 
 def model_of(name: str, scratch: Path) -> str:
@@ -60,6 +66,8 @@ def model_of(name: str, scratch: Path) -> str:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = scratch / name.replace("/", "-")
+    if folder.is_dir():
+        return str(folder)
     size = VOCABULARY[name]
     words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -163,9 +171,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
-        wanted = {"all-MiniLM-L6-v2": None} | {n: model_of(n, Path(scratch)) for n in SHAPES}
-        for name, model in wanted.items():
+        for name in ("all-MiniLM-L6-v2", *SHAPES):
             if not arguments.model or any(part in name for part in arguments.model):
+                model = model_of(name, Path(scratch)) if name in SHAPES else None
                 print(
                     json.dumps(benchmark(name, model, arguments.variants.split(), arguments)),
                     flush=True,

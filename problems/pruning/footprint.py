@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .models import Pretrained
+from .pieces import LOGITS, POSITIONS
 from .quality import TEACHER_LOGITS, TEACHER_TOP
 from .sites import SiteTable
 from .sweep import BUILT
@@ -40,6 +41,8 @@ def beside(
     layers = [s.place.shapes() for s in table.sites]
     widest = max(out for shapes in layers for out, _ in shapes.values())
     forward = tokens_at_once * (3 * widest + 8 * int(config.hidden_size)) * itemsize
+    if pretrained.kind == "lm":  # the logits that are read at once
+        forward += 4 * max(POSITIONS * int(config.vocab_size), LOGITS["cpu"])
     judging = max(asking, forward + _built(table, by_layer))  # the dense model is asked before
     return entered + known + judging + states + ALLOCATOR
 

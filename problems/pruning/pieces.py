@@ -16,6 +16,7 @@ from .head import Projection
 
 LOGITS = {"cpu": 1 << 18}  # logits at a time: a megabyte, what a core's own cache holds
 ELSEWHERE = 1 << 26
+POSITIONS = 256  # at a time at least: with fewer the head's weights are read too often
 LEAST_TAIL = 1e-7  # floor of the mass that is left for all other tokens
 SAFE = (1e-20, 1e30)  # sums of exponentials that kept single precision
 
@@ -56,7 +57,8 @@ def in_pieces(
         targets: The tokens that came, (B, T-1).
         teacher: What the dense model said at these positions.
     """
-    size = max(1, LOGITS.get(features.device.type, ELSEWHERE) // projection.vocabulary)
+    logits = LOGITS.get(features.device.type, ELSEWHERE)
+    size = max(POSITIONS, logits // projection.vocabulary)
     flat = features.reshape(-1, features.shape[-1])
     buffer = flat.new_empty(min(size, len(flat)), projection.vocabulary)
     every = (flat, targets, teacher.tokens, teacher.log_probs, teacher.probs, teacher.tail,
