@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +24,8 @@ from operators import RNG
 from . import asking, cost, footprint, library, models, paging, quality, starts, variants
 from .allocate.knee import bounded
 from .data import Data
-from .pruned_batch import PrunedBatch, perplexity
+from .objectives import offered
+from .pruned_batch import PrunedBatch
 from .sampling import require_known
 from .sites import Cost, SiteTable, places
 from .sweep import Sweep
@@ -235,34 +235,7 @@ class Mixed:
     @cached_property
     def objectives(self) -> Sequence[Objective]:
         """Everything offered; see ``evo show prune/mixed``."""
-        offered = [
-            Objective("params", "min", lambda b: b.params.sum(1) + b.base.params, "params", 1.0),
-            Objective("macs", "min", lambda b: b.macs.sum(1) + b.base.macs, "MACs/token", 1.0),
-            Objective(
-                "weight_bytes",
-                "min",
-                lambda b: b.weight_bytes.sum(1) + b.base.weight_bytes,
-                "B",
-                1.0,
-            ),
-            Objective("latency", "min", self._latency_of, "ms", 1e-3),
-        ]
-        if self.kind == "lm":
-            offered += [
-                _mean("kl", 1, "nats/token", 1e-5),
-                _mean("loss", 0, "nats/token", 1e-5),
-                replace(
-                    _mean("perplexity", 0, "", 1e-3), fn=lambda b: b.perplexity, of_mean=perplexity
-                ),
-                Objective(
-                    "kv_bytes", "min", lambda b: b.kv_bytes.sum(1) + b.base.kv_bytes, "B/token", 1.0
-                ),
-            ]
-        else:
-            offered.append(_mean("drift", 0, "", 1e-6))
-            if self.data.pairs("search") is not None:
-                offered.append(Objective("spearman", "max", lambda b: b.spearman, "%", 1e-3))
-        return offered
+        return offered(self)
 
     def configure(self, name: str, **settings: Any) -> Objective:
         """An offered objective with settings: ``latency`` takes batch, length and repeats.
@@ -327,7 +300,8 @@ class Mixed:
         """Counts of what was done in this process so far; see :class:`.tally.Tally`."""
         return self._tally.counts()
 
-    def _latency_of(self, batch: PrunedBatch) -> NDArray[np.float64]:
+    def latency_of(self, batch: PrunedBatch) -> NDArray[np.float64]:
+        """Milliseconds by the table of sites and variants, (n,)."""
         measured = self.measured_latency(batch.context.device)
         return self.table.look_up(cost.table_of(measured), batch.choices).sum(1) + measured["base"]
 
@@ -470,14 +444,6 @@ class Mixed:
         from .export import export
 
         return export(self, genomes["choices"][0], folder, expected=expected)
-
-
-def _mean(name: str, column: int, unit: str, resolution: float) -> Objective:
-    """The mean over sequences of a column of the readings."""
-    return Objective(
-        name, "min", lambda b: b.readings[:, :, column].mean(1), unit, resolution,
-        samples=lambda b: b.read[:, :, column],
-    )  # fmt: skip
 
 
 def _cache() -> Path:
