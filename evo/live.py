@@ -112,6 +112,7 @@ class Heading:
         seed: Root seed.
         folder: The run folder as a command would name it.
         generations: Planned number of generations, None when open.
+        predicts: Whether candidates are predicted before they are judged.
     """
 
     problem: str
@@ -122,6 +123,7 @@ class Heading:
     seed: int
     folder: str
     generations: int | None = None
+    predicts: bool = False
 
     def lines(self) -> list[str]:
         """Two lines: the search in one sentence, the folder in the other."""
@@ -233,6 +235,7 @@ class JSONLines:
             "front_size": generation.front_size, "hypervolume": generation.hypervolume,
             "best": dict(generation.best), "seconds": generation.seconds,
             "eta_seconds": generation.eta_seconds, "replayed": generation.replayed,
+            "facts": dict(generation.facts),
         }  # fmt: skip
         self._out.write(json.dumps(plain(record)) + "\n")
         self._out.flush()
@@ -286,12 +289,13 @@ def _step(planned: int | None) -> int:
 
 def _titles(heading: Heading) -> list[str]:
     best = [f"{name} best" for name, _, _ in heading.objectives]
-    return ["gen", "evals", "front", "hypervolume", *best, "s/gen", "eta"]
+    agreed = ["predicted"] if heading.predicts else []
+    return ["gen", "evals", "front", "hypervolume", *best, *agreed, "s/gen", "eta"]
 
 
 def _widths(heading: Heading) -> list[int]:
     best = [max(12, len(name) + 5) for name, _, _ in heading.objectives]
-    return [5, 8, 6, 12, *best, 7, 12]
+    return [5, 8, 6, 12, *best, *([9] if heading.predicts else []), 7, 12]
 
 
 def _row(heading: Heading, generation: Generation) -> list[str]:
@@ -300,8 +304,15 @@ def _row(heading: Heading, generation: Generation) -> list[str]:
     told = "–" if hypervolume is None or math.isnan(hypervolume) else f"{hypervolume:.4f}"
     return [
         str(generation.number), str(generation.evaluations), str(generation.front_size), told,
-        *best, f"{generation.seconds:.3g}", duration(generation.eta_seconds),
+        *best, *([_agreed(generation)] if heading.predicts else []),
+        f"{generation.seconds:.3g}", duration(generation.eta_seconds),
     ]  # fmt: skip
+
+
+def _agreed(generation: Generation) -> str:
+    """Rank agreement of predictions with what was found."""
+    found = generation.facts.get("agreement")
+    return "–" if found is None else f"{found:.2f}"
 
 
 def _join(cells: Sequence[str], widths: Sequence[int]) -> str:

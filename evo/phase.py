@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,7 @@ class Step:
     cached: int
     seconds: float
     replayed: bool
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -134,8 +135,17 @@ class Phase:
         if len(kept) == len(asked):
             with self._spending("seconds.tell"):
                 self.algorithm.tell(asked, *self._told(step.evaluation))
+            step = self._with_facts(step)
         self.number += 1
         return step
+
+    def _with_facts(self, step: Step) -> Step:
+        """A generation with what the algorithm says of it, which is recorded."""
+        facts = dict(getattr(self.algorithm, "facts", {}))
+        if facts and not step.replayed:
+            named = {f"algorithm.{name}": value for name, value in facts.items()}
+            self.desk.file.add_work(self.origin, self.number, named)
+        return replace(step, facts=facts)
 
     def _ask(self, stored: Genomes | None) -> Genomes:
         """What the algorithm asks for; what is recorded already must be the beginning of it."""

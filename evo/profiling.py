@@ -15,7 +15,7 @@ SIDE = 2048  # of the square matrices that are multiplied
 COPIED = 1 << 28  # bytes
 ROUNDS = 5
 COUNTS = ("tokens", "macs", "bytes", "blocks", "shared", "recalled", "heads")
-_SECONDS = "seconds."
+_SECONDS, _ALGORITHM = "seconds.", "algorithm."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,8 @@ def _summed(origin: str, many: list[dict[str, float]], recorded: float) -> Spent
     sums: dict[str, float] = {}
     for counts in many:
         for name, value in counts.items():
+            if name.startswith(_ALGORITHM):
+                continue
             sums[name] = sums.get(name, 0.0) + value
     seconds = {k.removeprefix(_SECONDS): v for k, v in sums.items() if k.startswith(_SECONDS)}
     tell = seconds.pop("tell", 0.0)  # comes after a generation was closed
@@ -106,6 +108,16 @@ def _summed(origin: str, many: list[dict[str, float]], recorded: float) -> Spent
     return Spent(
         origin, total, parts, {k: v for k, v in sums.items() if not k.startswith(_SECONDS)}
     )
+
+
+def predictions(view: RunView) -> dict[str, list[float]]:
+    """What the search said of its predictions, by name, generation by generation."""
+    found: dict[str, list[float]] = {}
+    for (origin, _), counts in sorted(view.work.items()):
+        for name, value in counts.items():
+            if origin == SEARCH and name.startswith(_ALGORITHM):
+                found.setdefault(name.removeprefix(_ALGORITHM), []).append(value)
+    return found
 
 
 def measured_peak(device: str = "cpu", dtype: str = "float32") -> Peak:

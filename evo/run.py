@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -60,6 +60,7 @@ class Generation:
         seconds: Active time of this generation.
         replayed: Whether it was read from the log.
         eta_seconds: Estimated active time until the first limit; None when nothing tells.
+        facts: What the algorithm says of it, such as how well it was predicted.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Generation:
     seconds: float
     replayed: bool
     eta_seconds: float | None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 class Run:
@@ -250,6 +252,7 @@ class Run:
             seconds=step.seconds,
             replayed=step.replayed,
             eta_seconds=None if step.replayed else eta(self.stop, self.file),
+            facts=step.facts,
         )
 
 

@@ -367,7 +367,7 @@ def _add_work(
     connection.executemany(
         "INSERT INTO work VALUES (?, ?, ?, ?) ON CONFLICT (origin, generation, name) "
         "DO UPDATE SET value = value + excluded.value",
-        [(origin, number, name, float(value)) for name, value in work.items() if value],
+        [(origin, number, name, float(value)) for name, value in work.items()],
     )
 
 

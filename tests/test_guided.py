@@ -11,7 +11,7 @@ import pytest
 
 from evo import Choice, Genomes, SearchSpace
 from evo.algorithms import Algorithm, Settings, create
-from evo.algorithms.guided import Guided, agreement
+from evo.algorithms.guided import Guided, agreement, regret
 from evo.algorithms.infill import most_improving
 from evo.algorithms.surrogate import Processes, Surrogate, Warp
 from evo.config import RunConfig
@@ -203,6 +203,49 @@ def test_agreement_is_the_least_rank_correlation() -> None:
     assert agreement(np.stack([steps, 0 * steps], axis=1), found) == pytest.approx(1)
 
 
+def test_regret_is_the_hypervolume_that_was_promised_and_did_not_come() -> None:
+    known = np.array([[0.0, 1.0], [1.0, 0.0]])  # the box, whose unit volume has 1.1 a side
+    promised, found = np.array([[0.25, 0.25]]), np.array([[0.5, 0.5]])
+    corners = 2 * 0.1 * 1.1 - 0.1 * 0.1  # of the two known points
+    now, hoped = corners + 0.5**2, corners + 0.75**2
+
+    assert regret(known, promised, found) == pytest.approx((hoped - now) / now)
+    assert regret(known, found, promised) == pytest.approx((now - hoped) / hoped)
+    assert regret(known, found, found) == 0.0
+    assert regret(known[:0], promised, found[:0]) == 0.0
+
+
+def test_a_guided_search_tells_how_well_it_predicted() -> None:
+    algorithm: Any = begun()
+    told = []
+    for _ in range(4):
+        genomes = algorithm.ask()
+        algorithm.tell(genomes, judged(genomes), np.zeros(len(genomes)))
+        told.append(dict(algorithm.facts))
+
+    assert algorithm.predicts
+    assert told[0] == {}  # nothing was known before
+    for facts in told[1:]:
+        assert 0.5 < facts["agreement"] <= 1
+        assert facts["screened"] > 150
+        assert abs(facts["regret"]) < 0.2
+    plain: Any = begun(surrogate=False)
+    genomes = plain.ask()
+    plain.tell(genomes, judged(genomes), np.zeros(len(genomes)))
+    assert not plain.predicts
+    assert plain.facts == {}
+
+
+def test_what_was_recalled_was_not_predicted() -> None:
+    algorithm: Any = begun()
+    asked, values = searched(begun(), 2)
+    for k, genomes in enumerate(asked):
+        algorithm.recall(genomes)
+        algorithm.tell(genomes, values[24 * k : 24 * (k + 1)], np.zeros(24))
+
+    assert algorithm.facts == {}
+
+
 # -- the search ------------------------------------------------------------------------------------
 
 
@@ -278,7 +321,11 @@ def test_wrong_predictions_are_given_up() -> None:
     asked, _ = searched(algorithm, 4, noise)
     inner = algorithm._inner  # type: ignore[attr-defined]
     assert not inner._trusted()
-    children = algorithm.ask().rows()
+    genomes = algorithm.ask()
+    children = genomes.rows()
+    algorithm.tell(genomes, noise(genomes), np.zeros(len(genomes)))
+    assert "agreement" in algorithm.facts  # type: ignore[attr-defined]
+    assert "regret" not in algorithm.facts  # type: ignore[attr-defined]
     assert len(children) > 0
     assert not set(children) & {row for genomes in asked for row in genomes.rows()}
 

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_lines_have_columns_with_units_under_their_titles():
     )
     assert row.split() == ["0", "100", "14", "0.4127", "0.081", "4.9", "ms", "3.14", "3.0", "s"]
     assert titles.index("speed best") + len("speed best") == row.index("4.9 ms") + len("4.9 ms")
+
+
+def test_agreement_of_predictions_has_a_column_where_there_are_any():
+    out = io.StringIO()
+    lines = Lines(replace(heading(), predicts=True), out)
+    lines.hear(generation(0))
+    lines.hear(replace(generation(2), facts={"agreement": 0.934}))
+
+    titles, *rows = out.getvalue().splitlines()[3:]
+    end = titles.index("predicted") + len("predicted")
+    assert [row[:end].split()[-1] for row in rows] == ["–", "0.93"]
 
 
 def test_lines_speak_after_half_a_minute(monkeypatch):

@@ -201,6 +201,10 @@ def test_profile_tells_where_the_time_went(tmp_path: Path, capsys: Any, monkeypa
     )
     assert told["peak"]["products"] > 0
     assert "baseline:greedy" in shown
+    assert told["predictions"]["agreement"]
+    agreed = sorted(told["predictions"]["agreement"])
+    assert f"{agreed[0]:.2f}" in shown.split("rank agreement")[1]
+    assert not any(name.startswith("algorithm") for name in search["counts"])
     assert f"{search['spared']:.2f}x" in shown
     assert "matrix product" not in shown
 

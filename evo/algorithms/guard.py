@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +40,16 @@ class Guard:
         return Population(
             kept.genomes.take(rows), fitness, violation, feasible_ranks(fitness, violation)
         )
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the algorithm predicts what it asks for."""
+        return hasattr(self._inner, "facts")
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """What the algorithm says of its last batch, by name; most say nothing."""
+        return getattr(self._inner, "facts", {})
 
     def ask(self) -> Genomes:
         """Genomes never asked before.

@@ -9,14 +9,14 @@ generation judges the algorithm's own children instead, until they agree again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..genomes import Genomes
-from ..indicators import nondominated, rank_correlation
+from ..indicators import nondominated, rank_correlation, unit_hypervolume
 from ..problem import Array
 from ..space import SearchSpace
 from ..streams import derive, stream
@@ -64,6 +64,8 @@ class Guided:
         self._violation: list[float] = []
         self._begins: list[int] = []  # rows at which batches begin
         self._surrogate: Surrogate | None = None  # that proposed the last batch, unless recalled
+        self._screened = 0  # genomes that the last batch was chosen from
+        self._facts: dict[str, float] = {}
 
     @property
     def population(self) -> Population:
@@ -75,8 +77,20 @@ class Guided:
             feasible_ranks(fitness[rows], violation[rows]),
         )  # fmt: skip
 
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """How well the last batch was predicted; empty where nothing was.
+
+        ``agreement`` is the least rank correlation of an objective; predictions are not followed in
+        the next generation where it is below :data:`AGREEMENT`. ``screened`` is the number of
+        genomes the batch was chosen from, and ``regret`` the hypervolume that it was predicted to
+        add and did not, as a share of what there is now; both only where predictions were followed.
+        """
+        return self._facts
+
     def ask(self) -> Genomes:
         """The first generation of the algorithm proper, then what is promising."""
+        self._screened = 0
         if not self._known:
             return self._begin(self._starts, self._settings).ask()
         trusted = self._trusted()
@@ -87,10 +101,11 @@ class Guided:
 
     def recall(self, genomes: Genomes) -> None:
         """Take these for what :meth:`ask` would return now, without working it out again."""
-        self._surrogate = None
+        self._surrogate, self._screened = None, 0
 
     def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
         """Remember the results."""
+        self._facts = self._compared(genomes, fitness, violation) if len(genomes) else {}
         self._begins.append(len(self._genes))
         flat = self._space.flat(genomes)
         for i, key in enumerate(genomes.rows()):
@@ -151,6 +166,22 @@ class Guided:
         good = violation < FAILED
         return agreement(predicted[good], fitness[good]) >= AGREEMENT
 
+    def _compared(self, genomes: Genomes, fitness: Array, violation: Array) -> dict[str, float]:
+        """A batch that was predicted against what was found, before it is remembered."""
+        good = np.flatnonzero(violation < FAILED)
+        if self._surrogate is None or not len(good):
+            return {}
+        predicted = self._surrogate(self._scaled(self._space.flat(genomes)))
+        told = {"agreement": agreement(predicted[good], fitness[good])}
+        if not self._screened:
+            return told
+        known, before = self._results()
+        hoped = self._penalty(predicted[:, -1]) <= 0
+        return told | {
+            "screened": float(self._screened),
+            "regret": regret(known[before <= 0], predicted[hoped, :-1], fitness[violation <= 0]),
+        }
+
     def _values(self, asked: Genomes, surrogate: Surrogate | None) -> tuple[Array, Array]:
         """Fitness and violation, known where judged, else predicted."""
         fitness, violation = self._results()
@@ -210,6 +241,7 @@ class Guided:
         if not pool:
             return asked
         predicted, penalty = np.concatenate(fitness), np.concatenate(violation)
+        self._screened = len(predicted)
         chosen = self._choose(predicted, penalty, size)
         return Genomes.concat(*pool).take(chosen)
 
@@ -232,6 +264,27 @@ def _representative(rank: NDArray[np.intp]) -> NDArray[np.intp]:
     order, half = np.argsort(rank, kind="stable"), MOST_ROWS // 2
     others = np.linspace(half, len(rank) - 1, half).astype(np.intp)
     return np.sort(np.concatenate([order[:half], order[others]]))
+
+
+def regret(known: Array, predicted: Array, found: Array) -> float:
+    """Hypervolume that a batch was predicted to add and did not, as a share of what there is now.
+
+    Args:
+        known: Feasible fitness before the batch, (k, m).
+        predicted: Of the rows of the batch that were predicted to be feasible, (p, m).
+        found: Of the feasible rows of the batch, (q, m).
+
+    Returns:
+        Negative where the batch was better than predicted; 0 where nothing feasible was found yet.
+    """
+    now, hoped = np.concatenate([known, found]), np.concatenate([known, predicted])
+    if not len(now):
+        return 0.0
+    both = np.concatenate([now, hoped])
+    front = both[nondominated(both)]
+    low, high = front.min(axis=0), front.max(axis=0)
+    volume = unit_hypervolume(now, low, high)
+    return (unit_hypervolume(hoped, low, high) - volume) / volume if volume else 0.0
 
 
 def agreement(predicted: Array, found: Array) -> float:

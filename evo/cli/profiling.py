@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ..errors import DeviceError, StoreError
 from ..live import aligned, duration
-from ..profiling import Peak, Spent, measured_peak, spent
+from ..profiling import Peak, Spent, measured_peak, predictions, spent
 from ..view import RunView, read_run
 from .output import Flag, run_folder, say, say_json, tell
 
@@ -40,6 +41,7 @@ def profile(run: str, /, *, peak: bool = True, json: Flag = False) -> None:
                     asdict(p) | {"flops": p.products, "moved": p.moved, "spared": p.spared}
                     for p in phases
                 ],
+                "predictions": predictions(view),
                 "peak": asdict(best) if best else None,
             }
         )  # fmt: skip
@@ -74,7 +76,7 @@ def _lines(view: RunView, phases: list[Spent], best: Peak | None) -> list[str]:
         lines += ["", *aligned([titles, *work], left=1)]
     for p in phases[:1]:
         lines += _rates(p, best)
-    return lines
+    return lines + _predicted(predictions(view))
 
 
 def _share(phase: Spent, name: str) -> str:
@@ -104,6 +106,22 @@ def _rates(phase: Spent, best: Peak | None) -> list[str]:
             f", {100 * phase.moved / best.copy:.0f} % of a copy's {_big(best.copy)}B/s ({where})"
         )
     return ["", f"while judging, the {phase.origin} did {products}", f"and moved {moved}"]
+
+
+def _predicted(said: Mapping[str, list[float]]) -> list[str]:
+    agreed, regrets = said.get("agreement", []), said.get("regret", [])
+    if not agreed:
+        return []
+    followed = f"followed in {len(regrets)} of {len(agreed)} generations"
+    lost = f"; hypervolume they promised too much: {_middle(regrets, 100)} %" if regrets else ""
+    return ["", f"predictions: rank agreement {_middle(agreed)}, {followed}{lost}"]
+
+
+def _middle(values: list[float], factor: float = 1.0) -> str:
+    """Median, and the range of several values."""
+    scaled = sorted(factor * v for v in values)
+    middle = f"{statistics.median(scaled):.2f}"
+    return middle if len(scaled) == 1 else f"{middle} ({scaled[0]:.2f} to {scaled[-1]:.2f})"
 
 
 def _big(value: float) -> str:

@@ -61,6 +61,7 @@ def heading_of(run: Run) -> Heading:
         objectives=tuple((o.name, o.goal, o.unit) for o in searched),
         algorithm=config.algorithm.id, population=config.algorithm.population, seed=config.seed,
         folder=str(run.folder), generations=run.stop.generations,
+        predicts=bool(getattr(run.search.algorithm, "predicts", False)),
     )  # fmt: skip
 
 
