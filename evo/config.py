@@ -124,8 +124,8 @@ class EvaluatorConfig:
         chunk: How many at once; ``"auto"``: what memory allows.
         racing: Confidence with which a candidate must be beaten to be judged on a part of the data
             only, such as 0.99; 0 judges every candidate on all of it.
-        memory: Gigabytes that the process may fill, files mapped into memory left out; ``"auto"``
-            chunks are planned by it. 0 plans by half of the free memory.
+        memory: Gigabytes that the process may fill, files mapped into memory left out; chunks are
+            planned to stay within it. 0 plans by half of the free memory.
     """
 
     device: str = "auto"

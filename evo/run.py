@@ -259,10 +259,10 @@ class Run:
 def _chunk(config: RunConfig, problem: Problem, device: str) -> dict[str, Any]:
     """How many candidates are judged at once, and the plan behind it where memory is limited."""
     each, settings = getattr(problem, "bytes_per_candidate", None), config.evaluator
-    if not settings.memory or isinstance(settings.chunk, int):
+    if not settings.memory:
         return {"chunk": first_chunk(settings.chunk, each, device)}
-    beside = int(getattr(problem, "bytes_beside", 0))
-    plan = planned(settings.memory, each, beside, config.algorithm.population)
+    most = config.algorithm.population if settings.chunk == "auto" else int(settings.chunk)
+    plan = planned(settings.memory, each, int(getattr(problem, "bytes_beside", 0)), most)
     return {"chunk": plan.chunk, "memory": asdict(plan) | {"peak": plan.peak}}
 
 

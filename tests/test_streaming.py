@@ -279,6 +279,9 @@ def test_a_run_keeps_the_plan_it_was_made_by(folder: Path, tmp_path: Path) -> No
     assert plan["limit"] == 64_000_000_000
     assert plan["peak"] == plan["held"] + plan["beside"] + 6 * plan["each"]
     assert view.candidates.ok.all()
+    smaller = configured(folder, 64).override("evaluator.chunk", 4)
+    with Run.create(smaller, tmp_path / "smaller") as run:
+        assert run.file.meta()["memory"]["chunk"] == run.file.meta()["chunk"] == 4
 
 
 @linux

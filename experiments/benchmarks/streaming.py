@@ -85,8 +85,8 @@ def searched(
     settings = {
         "problem.model": folder, "problem.traversal": traversal, "problem.dtype": "stored",
         "problem.length": 128, "problem.cache": "off", "problem.variants": '["removal", "width"]',
-        "problem.sizes": '{calibration = 2, search = 4, validation = 2}',
-        "problem.tokens_at_once": 256, "problem.states_memory": 0.05,
+        "problem.sizes": '{calibration = 2, search = 2, validation = 2}',
+        "problem.tokens_at_once": 128, "problem.states_memory": 0.05,
         "evaluator.memory": given.memory, "evaluator.device": "cpu", "algorithm.surrogate": "false",
     }  # fmt: skip
     words = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
