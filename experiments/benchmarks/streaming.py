@@ -3,10 +3,10 @@
     python experiments/benchmarks/streaming.py [--limit 1.0] [--memory 0.7] [--blocks 24]
 
 Linux only, with the right to make a control group for memory (root, as a rule). A random model of
-LLaMA's shape (24 blocks, d 1024, vocabulary 32,000: 1.4 GB of weights) is searched by child
-processes: layer by layer and depth first inside a control group of ``--limit`` gigabytes, which
-holds everything, mapped files included, and layer by layer without a group. Before figures are
-printed, all runs must have recorded the same values. The peak is the largest ``RssAnon``, sampled,
+LLaMA's shape (24 blocks, d 1024, vocabulary 32,000: 1.4 GB of weights) is searched by two child
+processes: layer by layer inside a control group of ``--limit`` gigabytes, which holds everything,
+mapped files included, and depth first, the way for models that fit, without a limit. Before figures
+are printed, both must have recorded the same values. The peak is the largest ``RssAnon``, sampled,
 and is compared with the plan that the run has recorded.
 """
 
@@ -78,16 +78,15 @@ class Group:
         self.folder.rmdir()
 
 
-def searched(
-    folder: Path, out: Path, traversal: str, group: Group | None, given: Any
-) -> dict[str, Any]:
+def searched(folder: Path, out: Path, group: Group | None, given: Any) -> dict[str, Any]:
     """One search in a process of its own: seconds, and the most it filled."""
+    traversal = "layer" if group else "depth"
     settings = {
         "problem.model": folder, "problem.traversal": traversal, "problem.dtype": "stored",
         "problem.length": 128, "problem.cache": "off", "problem.variants": '["removal", "width"]',
         "problem.sizes": '{calibration = 2, search = 2, validation = 2}',
-        "problem.tokens_at_once": 128, "problem.states_memory": 0.05,
-        "evaluator.memory": given.memory, "evaluator.device": "cpu", "algorithm.surrogate": "false",
+        "problem.tokens_at_once": 128, "evaluator.memory": given.memory if group else 0,
+        "evaluator.device": "cpu", "algorithm.surrogate": "false",
     }  # fmt: skip
     words = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
     command = [
@@ -107,9 +106,11 @@ def searched(
         sys.exit((out.parent / f"{out.name}.log").read_text()[-2000:])
     view = read_run(out)
     seconds = sum(g.seconds for g in view.generations)
+    plan = view.meta["memory"]["peak"] if group else None
     return {
-        "traversal": traversal, "limited": group is not None, "chunk": view.meta["chunk"],
-        "plan_mb": view.meta["memory"]["peak"] / 1e6, "peak_mb": peak / 1e6,
+        "traversal": traversal, "limited": group is not None,
+        "planned_mb": plan and plan / 1e6, "peak_mb": peak / 1e6,
+        "peak_of_plan": plan and peak / plan,
         "search_seconds": seconds, "seconds": time.perf_counter() - start,
     }  # fmt: skip
 
@@ -131,7 +132,6 @@ def main() -> None:
     parser.add_argument("--population", type=int, default=16)
     parser.add_argument("--generations", type=int, default=3)
     parser.add_argument("--model", type=Path, help="a folder instead of the random model")
-    parser.add_argument("--skip-depth", action="store_true", help="it takes long")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.model or model(Path(scratch) / "model", given.blocks)
@@ -139,19 +139,15 @@ def main() -> None:
         assert weights > 1e9 * given.limit, "the model would fit"
         group = Group(int(1e9 * given.limit))
         try:
-            rows = [searched(folder, Path(scratch) / "layer", "layer", group, given)]
-            if not given.skip_depth:
-                rows.append(searched(folder, Path(scratch) / "depth", "depth", group, given))
+            rows = [searched(folder, Path(scratch) / "limited", group, given)]
         finally:
             group.close()
-        rows.append(searched(folder, Path(scratch) / "free", "layer", None, given))
-        names = ["layer", *([] if given.skip_depth else ["depth"]), "free"]
-        values = [read_run(Path(scratch) / name).candidates.values for name in names]
-        for other in values[1:]:
-            assert np.array_equal(values[0], other), "another traversal or limit changed a value"
+        rows.append(searched(folder, Path(scratch) / "free", None, given))
+        values = [read_run(Path(scratch) / n).candidates.values for n in ("limited", "free")]
+        assert np.array_equal(*values), "a limit on memory changed a value"
     print(json.dumps({"weights_mb": weights / 1e6, "limit_mb": 1e3 * given.limit}))
     for row in rows:
-        print(json.dumps({k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()}))
+        print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from .quality import TEACHER_LOGITS, TEACHER_TOP
 from .sites import SiteTable
 from .sweep import BUILT
 
-ALLOCATOR = 32 << 20  # what the C library keeps of what was freed, and Python's own growth
+ALLOCATOR = 8 << 20  # what the C library keeps of what was freed, and Python's own growth
 
 
 def beside(
