@@ -110,13 +110,7 @@ def planned(gigabytes: float, each: int | None, beside: int, most: int) -> Plan:
 
 def held_bytes() -> int | None:
     """Bytes this process has filled, files mapped into memory left out; None where not told."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+    return _line(Path("/proc/self/status"), "RssAnon")
 
 
 def free_bytes(device: str) -> int | None:
@@ -174,16 +168,24 @@ def release() -> None:
 
 
 def _available() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    found = _line(Path("/proc/meminfo"), "MemAvailable")
+    if found is not None:
+        return found
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _line(file: Path, name: str) -> int | None:
+    """Bytes in the line ``name: … kB`` of a file of the kernel; None where there is none."""
+    try:
+        for line in file.read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
 
 
 def _group_left() -> int | None:
