@@ -14,6 +14,7 @@ from .view import SEARCH, RunView
 SIDE = 2048  # of the square matrices that are multiplied
 COPIED = 1 << 28  # bytes
 ROUNDS = 5
+DTYPES = ("float32", "bfloat16", "float16")  # of matrices
 COUNTS = ("tokens", "macs", "bytes", "blocks", "shared", "recalled", "heads")
 _SECONDS, _ALGORITHM = "seconds.", "algorithm."
 
@@ -125,7 +126,7 @@ def measured_peak(device: str = "cpu", dtype: str = "float32") -> Peak:
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:K``.
-        dtype: Of the matrices.
+        dtype: Of the matrices, one of :data:`DTYPES`.
 
     Raises:
         DeviceError: torch is not installed, or has no such device.

@@ -256,9 +256,8 @@ def _candidates(
     connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout
 ) -> Candidates:
     names = "".join(f", {quoted(c.name)}" for c in columns)
-    share = (
-        "judged_share" if _format(connection) > 1 else "1.0"
-    )  # files of format 1 are read as they are
+    # files of format 1 are read as they are
+    share = "judged_share" if _format(connection) > 1 else "1.0"
     rows = connection.execute(
         "SELECT id, generation, slot, origin, genome, violation, status, reason, seconds, "
         f"on_front, {share}{names} FROM candidate ORDER BY id"

@@ -209,6 +209,19 @@ def test_profile_tells_where_the_time_went(tmp_path: Path, capsys: Any, monkeypa
     assert "matrix product" not in shown
 
 
+def test_a_type_left_to_the_model_is_compared_in_single_precision(
+    tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("evo.profiling.SIDE", 64)
+    folder = checkpoint("llama", tmp_path / "llama")
+    config = configured(folder).override("problem.dtype", "stored")
+    with Run.create(config, tmp_path / "run") as run:
+        next(iter(run))
+
+    assert main(["profile", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["peak"]["dtype"] == "float32"
+
+
 def test_a_run_of_an_older_format_has_no_account(tmp_path: Path, capsys: Any) -> None:
     folder = checkpoint("llama", tmp_path / "llama")
     with Run.create(configured(folder), tmp_path / "run") as run:

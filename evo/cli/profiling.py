@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DeviceError, StoreError
 from ..live import aligned, duration
-from ..profiling import Peak, Spent, measured_peak, predictions, spent
+from ..profiling import DTYPES, Peak, Spent, measured_peak, predictions, spent
 from ..view import RunView, read_run
 from .output import Flag, run_folder, say, say_json, tell
 
@@ -32,7 +32,7 @@ def profile(run: str, /, *, peak: bool = True, json: Flag = False) -> None:
             f"run {str(view.folder)!r} has no account of its work",
             hint="runs of older versions have none; resume it with +N generations, or run it again",
         )
-    best = _peak(view) if peak else None
+    best = _peak(view) if peak and any(p.counts.get("macs") for p in phases) else None
     if json:
         say_json(
             {
@@ -50,12 +50,11 @@ def profile(run: str, /, *, peak: bool = True, json: Flag = False) -> None:
 
 
 def _peak(view: RunView) -> Peak | None:
-    """Of this machine, if candidates were judged by products at all."""
+    """Of this machine, in the type the run asked for; float32 where it left that to its model."""
     settings: Mapping[str, Any] = view.meta["config"].get("problem") or {}
-    if not any(p.counts.get("macs") for p in spent(view)):
-        return None
+    dtype = settings.get("dtype")
     try:
-        return measured_peak(str(view.meta["device"]), str(settings.get("dtype", "float32")))
+        return measured_peak(str(view.meta["device"]), dtype if dtype in DTYPES else DTYPES[0])
     except DeviceError as error:
         tell(f"evo: no peak to compare with: {error.message}")
         return None
