@@ -15,7 +15,6 @@ SIDE = 2048  # of the square matrices that are multiplied
 COPIED = 1 << 28  # bytes
 ROUNDS = 5
 DTYPES = ("float32", "bfloat16", "float16")  # of matrices
-COUNTS = ("tokens", "macs", "bytes", "blocks", "shared", "recalled", "heads")
 _SECONDS, _ALGORITHM = "seconds.", "algorithm."
 
 
