@@ -125,13 +125,18 @@ class EvaluatorConfig:
         racing: Confidence with which a candidate must be beaten to be judged on a part of the data
             only, such as 0.99; 0 judges every candidate on all of it.
         memory: Gigabytes that the process may fill, files mapped into memory left out; chunks are
-            planned to stay within it. 0 plans by half of the free memory.
+            planned to stay within it. 0 plans by half of the free memory. Each worker is a process.
+        workers: Processes that judge; 0 judges in the process of the search.
+        ray: Where Ray puts the workers: ``"local"`` for this machine, or a cluster's address as in
+            ``ray.init``. Empty: processes of this machine, without Ray.
     """
 
     device: str = "auto"
     chunk: int | str = "auto"
     racing: float = 0.0
     memory: float = 0.0
+    workers: int = 0
+    ray: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.device, str) or not self.device:
@@ -151,6 +156,11 @@ class EvaluatorConfig:
             raise ConfigError(
                 "evaluator.memory must be gigabytes such as 2.5, or 0 for half of what is free, "
                 f"got {memory!r}"
+            )
+        _whole("evaluator.workers", self.workers, least=0)
+        if not isinstance(self.ray, str):
+            raise ConfigError(
+                f"evaluator.ray must be 'local' or the address of a cluster, got {self.ray!r}"
             )
 
 
@@ -235,7 +245,7 @@ class RunConfig:
                 **self.algorithm.settings,
             },
             "stop": _drop_none(stop),
-            "evaluator": _drop_zero(asdict(self.evaluator), "racing", "memory"),
+            "evaluator": _drop_zero(asdict(self.evaluator), "racing", "memory", "workers", "ray"),
         }
 
     def override(self, path: str, value: Any) -> RunConfig:

@@ -13,7 +13,8 @@
     ├── ReplayError          a resumed run does not repeat its own log
     ├── ModelError           a model cannot be loaded, understood or exported
     ├── DataError            text or pairs cannot be used
-    └── DeviceError          a device is missing or its memory is too small
+    ├── DeviceError          a device is missing or its memory is too small
+    └── WorkerError          a worker cannot be started, or keeps dying
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class DataError(EvoError):
 
 class DeviceError(EvoError):
     """A device is missing or too small for one candidate."""
+
+
+class WorkerError(EvoError):
+    """A worker cannot be started, keeps dying, or stands on something else than the run."""
 
 
 class EvoWarning(UserWarning):

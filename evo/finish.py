@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .algorithms import Algorithm, Population
 from .archive import compare_origins
 from .errors import ConfigError
-from .evaluate import LocalEvaluator
+from .evaluate import Evaluator
 from .genomes import Genomes
 from .phase import Phase
 from .problem import Array, Evaluation
@@ -157,9 +157,9 @@ def _validate(run: Run, tell: Progress) -> None:
     done = run.file.judged("validation")
     todo = np.array([i for i, k in enumerate(ids) if int(k) not in done], dtype=np.intp)
     names = [o.name for o in run.judges.objectives]
-    seen = LocalEvaluator(
+    seen = Evaluator(
         run.problem, run.judges, replace(run.context, split="validation"),
-        run.desk.evaluator.planner,
+        run.desk.evaluator.planner, crew=run.crew,
     )  # fmt: skip
     count = len(ids) - len(todo)
 

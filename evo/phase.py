@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .algorithms import Algorithm
 from .archive import Box, Front
 from .errors import ObjectiveError, ReplayError
-from .evaluate import LocalEvaluator, first_rows
+from .evaluate import Evaluator, first_rows
 from .genomes import Genomes
 from .problem import Array, Evaluation
 from .store import SEARCH, RunFile
@@ -36,7 +36,7 @@ class Desk:
     """
 
     file: RunFile
-    evaluator: LocalEvaluator
+    evaluator: Evaluator
     ids: dict[str, dict[bytes, int]]
     anchors: Array
     diagnose: Callable[[], str]
@@ -47,8 +47,7 @@ class Desk:
 
     def worked(self) -> dict[str, float]:
         """What the problem counts of its work, by name, since this was last asked."""
-        tell: Any = getattr(self.evaluator.problem, "work", None)
-        before, self._counted = self._counted, dict(tell()) if tell else {}
+        before, self._counted = self._counted, self.evaluator.work()
         return {k: v - before.get(k, 0.0) for k, v in self._counted.items()}
 
     def remember(self) -> None:

@@ -209,6 +209,8 @@ class Problem(Protocol):
       resume compares;
     - ``measurements() -> Mapping`` and ``restore(measurements)``: JSON of what was measured on this
       machine and values depend on; the run keeps it and gives it back on resume;
+    - ``measure(names, device)``: measure now what these objectives need measured, before any worker
+      is given the measurements;
     - ``describe() -> Mapping``: JSON facts for report and `evo show`;
     - ``bytes_per_candidate -> int`` and ``bytes_beside -> int``: hints for the chunk planner, what
       one more candidate takes and what judging takes whatever their number;
@@ -265,6 +267,12 @@ class Evaluation:
     samples: Array | None = None
 
 
+def work_of(problem: Problem) -> dict[str, float]:
+    """What a problem counts of its work in this process so far, by name; empty when nothing."""
+    tell: Any = getattr(problem, "work", None)
+    return dict(tell()) if tell else {}
+
+
 def describe_part(problem: Problem) -> Mapping[str, Any]:
     """The optional facts of a problem, or an empty mapping."""
     describe: Callable[[], Mapping[str, Any]] | None = getattr(problem, "describe", None)
@@ -273,5 +281,5 @@ def describe_part(problem: Problem) -> Mapping[str, Any]:
 
 __all__ = [
     "RNG", "Array", "Batch", "Constraint", "Context", "Evaluation", "Goal", "Objective", "Problem",
-    "Split", "Staged", "describe_part", "objective", "round_to",
+    "Split", "Staged", "describe_part", "objective", "round_to", "work_of",
 ]  # fmt: skip

@@ -18,11 +18,13 @@ from .archive import Box, spread_order
 from .config import ALONE, DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
 from .errors import ConfigError, StoreError
 from .evaluate import (
+    Crew,
+    Evaluator,
     Judges,
-    LocalEvaluator,
     Planner,
     Race,
     Verdict,
+    crew_of,
     first_chunk,
     pick_device,
     planned,
@@ -98,6 +100,7 @@ class Run:
         meta = file.meta()
         self.stop = StopConfig(**meta["stop"])
         self.stall_from = int(meta.get("stall_from", 0))
+        self.crew: Crew | None = None
         self.desk = _desk(self, meta)
         self.search = Phase(self.desk, SEARCH, algorithm)
         self.reason = ""
@@ -154,6 +157,7 @@ class Run:
         folder: str | Path,
         *,
         more_generations: int | None = None,
+        workers: int | None = None,
         warm_start: bool = False,
         command: Sequence[str] | None = None,
     ) -> Run:
@@ -162,6 +166,8 @@ class Run:
         Args:
             folder: The run.
             more_generations: Extend the planned generations; limits reached already are lifted.
+            workers: Judge in so many processes this time; 0 for none but this one. Results are the
+                same whatever their number.
             warm_start: Begin a new run beside the old one instead, from the recorded front, with
                 the configuration of its ``config.toml``; the old run stays as it is.
             command: The command line, for the record.
@@ -173,10 +179,10 @@ class Run:
         if more_generations is not None and more_generations < 1:
             raise ConfigError(f"a run is extended by at least 1 generation, got {more_generations}")
         if warm_start:
-            return _warm_start(Path(folder), more_generations, command)
+            return _warm_start(Path(folder), more_generations, workers, command)
         file = RunFile.open(folder)
         try:
-            return _reopen(file, more_generations)
+            return _reopen(file, more_generations, workers)
         except BaseException:
             file.close()
             raise
@@ -228,7 +234,9 @@ class Run:
             self.close()
 
     def close(self) -> None:
-        """Release the file, its lock and the problem; may be called twice."""
+        """Stop workers, release the file, its lock and the problem; may be called twice."""
+        if self.crew:
+            self.crew.close()
         self.file.close()
         release = getattr(self.problem, "close", None)
         if callable(release):
@@ -260,7 +268,10 @@ def _chunk(config: RunConfig, problem: Problem, device: str) -> dict[str, Any]:
     """How many candidates are judged at once, and the plan behind it where memory is limited."""
     each, settings = getattr(problem, "bytes_per_candidate", None), config.evaluator
     if not settings.memory:
-        return {"chunk": first_chunk(settings.chunk, each, device)}
+        shared = (
+            settings.workers if device == "cpu" else 1
+        )  # a GPU of its own has memory of its own
+        return {"chunk": first_chunk(settings.chunk, each, device, max(1, shared))}
     most = config.algorithm.population if settings.chunk == "auto" else int(settings.chunk)
     plan = planned(settings.memory, each, int(getattr(problem, "bytes_beside", 0)), most)
     return {"chunk": plan.chunk, "memory": asdict(plan) | {"peak": plan.peak}}
@@ -358,7 +369,10 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
         file.event("memory", f"memory ran out; chunks have {chunk} candidates from now on")
 
     planner = Planner(int(meta["chunk"]), smaller)
-    evaluator = LocalEvaluator(run.problem, run.judges, run.context, planner, known, race)
+    run.crew = crew_of(run.config, run.problem, run.judges, planner, run.context.device)
+    if run.crew:
+        run.crew.on_death = lambda told: file.event("worker", told)
+    evaluator = Evaluator(run.problem, run.judges, run.context, planner, known, race, run.crew)
     dense = meta["describe"].get("dense", {})
     searched = [o.name for o in run.judges.objectives[: run.judges.n_searched]]
     known_dense = all(np.isfinite(dense.get(name, np.nan)) for name in searched)
@@ -375,12 +389,14 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
     )
 
 
-def _reopen(file: RunFile, more_generations: int | None) -> Run:
+def _reopen(file: RunFile, more_generations: int | None, workers: int | None) -> Run:
     meta = read_settings(file)
     config = RunConfig.from_mapping(meta["config"])
     problem = build_problem(config)
     judges = Judges.of(problem, config)
     check_recorded(file, meta, config, problem, judges)
+    if workers is not None:
+        config = config.override("evaluator.workers", workers)
     if "measurements" in meta and hasattr(problem, "restore"):
         problem.restore(meta["measurements"])  # type: ignore[attr-defined]
     device = pick_device(config.evaluator.device)
@@ -397,7 +413,9 @@ def _reopen(file: RunFile, more_generations: int | None) -> Run:
     return Run(config, problem, judges, algorithm, file, Context(device, config.seed))
 
 
-def _warm_start(folder: Path, generations: int | None, command: Sequence[str] | None) -> Run:
+def _warm_start(
+    folder: Path, generations: int | None, workers: int | None, command: Sequence[str] | None
+) -> Run:
     """A new run beside the old one whose first generation holds the recorded front."""
     view = read_run(folder)
     rows = view.front_rows()
@@ -409,6 +427,8 @@ def _warm_start(folder: Path, generations: int | None, command: Sequence[str] | 
     config = load_config(given) if given.exists() else RunConfig.from_mapping(view.meta["config"])
     if generations is not None:
         config = config.override("stop.generations", generations)
+    if workers is not None:
+        config = config.override("evaluator.workers", workers)
     beside = (folder.with_name(f"{folder.name}-warm{k}") for k in range(1, 10_000))
     path = next(path for path in beside if not path.exists())
     rows = rows[spread_order(view.fitness[rows])]  # a small population takes the first of them

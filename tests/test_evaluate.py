@@ -14,7 +14,7 @@ from evo.errors import (
     ShapeError,
     StoreError,
 )
-from evo.evaluate import Judges, LocalEvaluator, Planner, first_chunk, pick_device
+from evo.evaluate import Evaluator, Judges, Planner, first_chunk, pick_device
 from evo.evaluate import memory as memory_module
 from evo.genomes import Genomes
 from evo.problem import Constraint, Context, Objective, objective
@@ -52,7 +52,7 @@ def rows(*numbers) -> Genomes:
 
 def evaluator(problem, chunk=4, on_change=None, config=None, known=None):
     judges = Judges.of(problem, config or RunConfig())
-    return LocalEvaluator(problem, judges, Context(), Planner(chunk, on_change), known)
+    return Evaluator(problem, judges, Context(), Planner(chunk, on_change), known)
 
 
 def test_results_come_in_the_order_asked_for_and_nothing_is_judged_twice():

@@ -18,6 +18,7 @@ from .watching import watch
 
 Setting = Annotated[Words, Parameter(name="--set")]
 Switch = bool | None
+_FREE = ("stop.", "evaluator.workers ")  # settings that a run may go on with another value of
 
 
 def run(
@@ -36,6 +37,7 @@ def run(
     seed: int | None = None,
     device: str | None = None,
     chunk: str | None = None,
+    workers: int | None = None,
     baseline: Switch = None,
     starts: Switch = None,
     set_: Setting = (),
@@ -61,6 +63,7 @@ def run(
         seed: Root of every random stream [default: 0].
         device: Where to judge: auto, cpu, cuda:0 [default: auto].
         chunk: Candidates judged at once, or auto [default: auto].
+        workers: Judge in this many processes [default: in this one].
         baseline: Also run uniform, random and greedy baselines at the same number of evaluations.
         starts: Begin with the warm starts of the problem [default: on].
         set_: Any other setting as NAME=VALUE, e.g. algorithm.mutation=reset; may be repeated.
@@ -83,14 +86,15 @@ def run(
         "algorithm.population": population, "stop.generations": generations,
         "stop.evaluations": evaluations, "stop.minutes": minutes, "stop.stall": stall,
         "seed": seed, "evaluator.device": device, "evaluator.chunk": chunk,
-        "baseline": baseline, "starts": starts,
+        "evaluator.workers": workers, "baseline": baseline, "starts": starts,
     })  # fmt: skip
     if out is None and (resume or warm_start):
         raise ConfigError("--resume and --warm-start need --out", hint="or use: evo resume RUN")
     page = target is None if report is None else report
     if resume and out is not None and (out / FILE).is_file():
         _same_config(out, config)
-        watch(Run.resume(out, warm_start=warm_start), page=page, as_json=json)
+        found = Run.resume(out, workers=config.evaluator.workers, warm_start=warm_start)
+        watch(found, page=page, as_json=json)
     else:
         watch(Run.create(config, out), page=page, as_json=json)
 
@@ -101,6 +105,7 @@ def resume(
     *,
     generations: str | None = None,
     minutes: float | None = None,
+    workers: int | None = None,
     warm_start: Flag = False,
     report: bool = False,
     json: Flag = False,
@@ -111,6 +116,7 @@ def resume(
         run: Folder of the run, or its name in the folder of runs.
         generations: +100 for a hundred more, 100 for a hundred in all.
         minutes: This many more active minutes.
+        workers: Judge in this many processes from now on; 0 for none but this one.
         warm_start: Begin again from the recorded front, where the log cannot be repeated.
         report: Write the HTML report at the end.
         json: Write one JSON object per generation, then the result.
@@ -121,7 +127,7 @@ def resume(
     more = _more(read_run(folder), generations) if generations is not None else None
     if minutes is not None and not warm_start:
         _allow_minutes(folder, minutes)
-    found = Run.resume(folder, more_generations=more, warm_start=warm_start)
+    found = Run.resume(folder, more_generations=more, workers=workers, warm_start=warm_start)
     watch(found, page=report, as_json=json)
 
 
@@ -162,9 +168,9 @@ def _with_flags(config: RunConfig, flags: Mapping[str, Any]) -> RunConfig:
 
 
 def _same_config(folder: Path, wanted: RunConfig) -> None:
-    """Continue only what was begun: the same configuration, limits of stopping aside."""
+    """Continue only what was begun: the same configuration, limits and workers aside."""
     recorded = RunConfig.from_mapping(read_run(folder).meta["config"])
-    changed = [d for d in differences(recorded, wanted) if not d.startswith("stop.")]
+    changed = [d for d in differences(recorded, wanted) if not d.startswith(_FREE)]
     if changed:
         raise ConfigError(
             f"the run in {folder} has another configuration: {'; '.join(changed)}",

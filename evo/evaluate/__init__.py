@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .crew import Crew, crew_of
+from .evaluator import ChunkListener, Evaluator, Verdict, first_rows
 from .judges import Judges
-from .local import ChunkListener, LocalEvaluator, Verdict, first_rows
 from .memory import Planner, first_chunk, is_out_of_memory, pick_device, planned
 from .racing import Race, Rivals
 
 __all__ = [
-    "ChunkListener", "Judges", "LocalEvaluator", "Planner", "Race", "Rivals", "Verdict",
-    "first_chunk", "first_rows", "is_out_of_memory", "pick_device", "planned",
+    "ChunkListener", "Crew", "Evaluator", "Judges", "Planner", "Race", "Rivals", "Verdict",
+    "crew_of", "first_chunk", "first_rows", "is_out_of_memory", "pick_device", "planned",
 ]  # fmt: skip

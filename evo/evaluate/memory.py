@@ -47,14 +47,19 @@ class Planner:
         return True
 
 
-def first_chunk(setting: int | str, bytes_per_candidate: int | None, device: str) -> int:
-    """The configured chunk, or for ``"auto"`` what half of the free memory holds; at least 1."""
+def first_chunk(
+    setting: int | str, bytes_per_candidate: int | None, device: str, processes: int = 1
+) -> int:
+    """The configured chunk, or for ``"auto"`` what half of the free memory holds; at least 1.
+
+    Processes that judge at the same time share the memory.
+    """
     if isinstance(setting, int):
         return setting
     free = free_bytes(device)
     if not bytes_per_candidate or bytes_per_candidate < 0 or free is None:
         return LARGEST
-    return max(1, min(LARGEST, int(free * SHARE / bytes_per_candidate)))
+    return max(1, min(LARGEST, int(free * SHARE / processes / bytes_per_candidate)))
 
 
 @dataclass(frozen=True, slots=True)
