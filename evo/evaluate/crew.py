@@ -126,7 +126,7 @@ class Crew:
                 why = f"its worker died {DEADLY} times while judging it"
                 done[piece[0]] = (piece, lost([why], self._judges))
             else:
-                if answer is not None:
+                if answer is not None and len(piece) <= self._planner.chunk:  # else it is known
                     self._planner.halve(len(piece))
                 half = (len(piece) + 1) // 2
                 parts = piece[:half], piece[half:]
