@@ -1,0 +1,226 @@
+"""Tokens and seconds until a front is as good as EvoPress, NSGA-II or random search end with.
+
+    EVO_DATA=FOLDER python experiments/benchmarks/front.py [--space depth] [--model NAME]
+
+Which attentions and feed-forwards to remove (``depth``), or how many weights of each linear layer
+(``sparsity``, by SparseGPT); quality against parameters, on the same search text:
+
+- ``evopress``: the published search (1+λ with its stages, cut where the text is shorter), once for
+  every budget: 1 to L - 1 of the L blocks, or 30 to 70 % of the weights, there with ``--scale`` of
+  its generations and tokens; its front are the outcomes;
+- ``nsga2``: plain NSGA-II, each candidate judged by itself on all text;
+- ``random``: random search;
+- ``evo``: what a run does by default, the surrogate included, with races at 0.99.
+
+The box spans what EvoPress covers, from the dense model to its worst outcome; what lies outside
+counts for nobody. Seconds of ``evo`` are those of its run, its own thinking included; those of the
+others are tokens times what a token takes in the same process when the model is edited and run
+(sequence by sequence for ``evopress``, by micro-batches else). Prints, per seed, how many times
+fewer tokens and seconds ``evo`` took until it was as good as each ended, and the medians; the
+curves are medians over seeds of the hypervolume at so many tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from engine import edited, settings
+from numpy.typing import NDArray
+from sweep import generations, one_at_a_time, timed
+
+from evo.archive import Box
+from evo.config import RunConfig
+from evo.genomes import Genomes
+from evo.indicators import nondominated
+from evo.problem import Context
+from evo.run import Run
+from evo.streams import stream
+from evo.view import SEARCH, RunView, read_run
+from problems.pruning.methods.evopress_depth import Depth
+from problems.pruning.methods.evopress_sparsity import Sparsity
+from problems.pruning.searches import Mixed
+
+MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m")
+SPACES: dict[str, dict[str, Any]] = {
+    "depth": {"variants": ["removal"]},
+    "sparsity": {"variants": ["sparsegpt@0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"], "sites": "linear"},
+}
+TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7)  # of the weights, each a search of EvoPress
+OTHERS = ("evopress", "nsga2", "random")
+SEARCHES: dict[str, tuple[str, bool, float]] = {  # algorithm, surrogate, racing
+    "evo": ("nsga2", True, 0.99),
+    "nsga2": ("nsga2", False, 0.0),
+    "random": ("random", False, 0.0),
+}
+Curve = list[tuple[float, float, float]]  # tokens, seconds, hypervolume
+
+
+def values(problem: Mixed, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Quality and parameters on all search text, (n, 2)."""
+    batch = problem.batch(Genomes({"choices": rows}), Context())
+    offered = {o.name: o for o in problem.objectives}
+    return np.column_stack([offered[quality(problem)](batch), offered["params"](batch)])
+
+
+def quality(problem: Mixed) -> str:
+    """What is minimised besides parameters."""
+    return "drift" if problem.kind == "encoder" else "kl"
+
+
+def evopress(
+    problem: Mixed, space: str, seed: int, scale: float
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Values of the outcome of every budget, (k, 2), and the tokens of each search."""
+    blocks, found, tokens = len(problem.pretrained.blocks), [], []
+    method = Depth() if space == "depth" else Sparsity(scale=scale)
+    targets = [k / blocks for k in range(1, blocks)] if space == "depth" else TARGETS
+    for target in targets:
+        outcome = method(problem, target, stream(seed, "evopress", str(target)))
+        found.append(values(outcome.problem, outcome.choices[None])[0])
+        tokens.append(outcome.tokens)
+    return np.array(found), tokens
+
+
+def searched(given: dict[str, Any], how: str, seed: int, wanted: Any, folder: Path) -> RunView:
+    """A finished run."""
+    algorithm, surrogate, racing = SEARCHES[how]
+    own = {"surrogate": surrogate} if algorithm == "nsga2" else {}
+    config = RunConfig.from_mapping(
+        {
+            "problem": {"id": "prune/mixed", **given},
+            "objectives": ["kl" if "model" in given else "drift", "params"],
+            "seed": seed, "validate": False,
+            "algorithm": {"id": algorithm, "population": wanted.population, **own},
+            "stop": {"evaluations": wanted.evaluations},
+            "evaluator": {"racing": racing, "device": "cpu"},
+        }
+    )  # fmt: skip
+    with Run.create(config, folder) as run:
+        list(run)
+        run.finish()
+    return read_run(folder)
+
+
+def curve(view: RunView, box: Box, per_token: float | None) -> Curve:
+    """After each generation; with a price of a token, seconds are what tokens would have cost."""
+    c, tokens, seconds, points = view.candidates, 0.0, 0.0, []
+    whole = (c.origin == SEARCH) & c.ok & (c.share == 1)
+    for generation in view.generations:
+        tokens += view.work[(SEARCH, generation.number)]["tokens"]
+        seconds += generation.seconds
+        seen = view.fitness[whole & (c.generation <= generation.number)]
+        volume = float(box.hypervolume(seen[nondominated(seen)]))
+        points.append((tokens, seconds if per_token is None else tokens * per_token, volume))
+    return points
+
+
+def reached(points: Curve, bar: float) -> tuple[float, float] | None:
+    """Tokens and seconds until a curve first reached a hypervolume."""
+    return next(((t, s) for t, s, volume in points if volume >= bar), None)
+
+
+def one_seed(
+    problem: Mixed, given: dict[str, Any], seed: int, wanted: Any, prices: dict[str, float],
+    scratch: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Curves of all four, and how much sooner ``evo`` was as good as each of the others."""
+    outcomes, spent = evopress(problem, wanted.space, seed, wanted.scale)
+    views = {h: searched(given, h, seed, wanted, scratch / f"{h}-{seed}") for h in SEARCHES}
+    dense = values(problem, np.zeros((1, len(problem.table.sites)), dtype=np.int16))
+    box = Box.spanning(np.concatenate([dense, outcomes]))
+    curves = {
+        how: curve(view, box, None if how == "evo" else prices["one_at_a_time"])
+        for how, view in views.items()
+    }
+    done, known = 0, dense
+    curves["evopress"] = []
+    for row, tokens in zip(outcomes, spent, strict=True):
+        done, known = done + tokens, np.concatenate([known, row[None]])
+        volume = float(box.hypervolume(known[nondominated(known)]))
+        curves["evopress"].append((float(done), done * prices["edited"], volume))
+    sooner = {}
+    for other in OTHERS:
+        tokens, seconds, bar = curves[other][-1]
+        mine = reached(curves["evo"], bar)
+        sooner[other] = [0.0, 0.0] if mine is None else [tokens / mine[0], seconds / mine[1]]
+    return {"seed": seed, "sooner": sooner, "curves": curves}
+
+
+def at(points: Curve, tokens: float) -> float:
+    """Hypervolume after so many tokens; 0 before the first point."""
+    return max((volume for t, _, volume in points if t <= tokens), default=0.0)
+
+
+def milestones(seeds: list[dict[str, Any]], per_evaluation: int) -> list[dict[str, Any]]:
+    """Median hypervolumes at 32, 64, 128 … evaluations' worth of tokens."""
+    most = max(points[-1][0] for s in seeds for points in s["curves"].values())
+    rows, evaluations = [], 32
+    while True:
+        told = {
+            how: round(statistics.median(at(s["curves"][how], evaluations * per_evaluation)
+                                         for s in seeds), 4)
+            for how in ("evo", *OTHERS)
+        }  # fmt: skip
+        rows.append({"evaluations": evaluations, **told})
+        if evaluations * per_evaluation >= most:
+            return rows
+        evaluations *= 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--space", choices=SPACES, default="depth")
+    parser.add_argument("--model", action="append", choices=MODELS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sequences", type=int, default=64)
+    parser.add_argument("--population", type=int, default=16)
+    parser.add_argument("--scale", type=float, default=0.25, help="of EvoPress on sparsity")
+    parser.add_argument("--evaluations", type=int, default=640)
+    parser.add_argument("--out", type=Path, help="file for one line of JSON per seed, appended")
+    wanted = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in wanted.model or MODELS:
+            scratch = Path(folder) / name.replace("/", "-")
+            scratch.mkdir()
+            given = settings(name, scratch, wanted.sequences) | SPACES[wanted.space]
+            problem: Any = Mixed(**given)
+            tokens = sum(int(b.ids.numel()) for b in problem.data.batches("search"))
+            (rows,) = generations(problem, wanted.population, 0)
+            ways = {"edited": edited, "one_at_a_time": one_at_a_time}
+            prices = {
+                way: statistics.median(timed(judge, problem, rows) for _ in range(3))
+                / (len(rows) * tokens)
+                for way, judge in ways.items()
+            }
+            seeds = []
+            for seed in range(wanted.seeds):
+                found = one_seed(problem, given, seed, wanted, prices, scratch)
+                seeds.append(found)
+                if wanted.out:
+                    with wanted.out.open("a") as file:
+                        file.write(json.dumps({"model": name, **found}) + "\n")
+                told = {k: [round(x, 1) for x in v] for k, v in found["sooner"].items()}
+                print(json.dumps({"model": name, "seed": seed, "sooner": told}), flush=True)
+            medians = {
+                other: [
+                    round(statistics.median(s["sooner"][other][i] for s in seeds), 1)
+                    for i in range(2)
+                ]
+                for other in OTHERS
+            }
+            told = {"model": name, "space": wanted.space, "tokens per evaluation": tokens}
+            print(json.dumps(told | {"times fewer tokens, seconds": medians}), flush=True)
+            for row in milestones(seeds, tokens):
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
