@@ -4,8 +4,8 @@
 
 A random model of LLaMA's shape, wide enough for products to take most of the time, and genomes that
 NSGA-II asks for. After the sweep has given the values of one candidate at a time, it is timed. Its
-rate: multiply-accumulates of weights, twice, as floating-point operations (those of attention scores
-are not counted), over all seconds of the sweep and over those spent in blocks and heads.
+rate: multiply-accumulates of weights, twice, as floating-point operations (attention scores aside),
+over all seconds of the sweep and over those spent in blocks and heads.
 The machine's peak is a product of large square matrices, measured before and after. ``edited`` is
 EvoPress' way: one model whose blocks are exchanged, one sequence at a time.
 """
