@@ -1,0 +1,141 @@
+"""Do children that change late in the model pay, since a sweep starts at their first change?
+
+    EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--seeds 5]
+
+Plain NSGA-II on what to remove or narrow, with the usual operators and with late ones, which in
+every other generation cut and mutate only in the last third of the sites (the phases alternate, so
+that nothing is out of reach). Printed are the multiply-accumulates per candidate that the late runs
+did, as a share of the usual ones', and per seed the hypervolumes at equal multiply-accumulates (the
+least that either spent in all) and at equal evaluations, on one box.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from engine import settings
+
+from evo.archive import Box
+from evo.config import RunConfig
+from evo.indicators import nondominated
+from evo.run import Run
+from evo.view import SEARCH, RunView, read_run
+from operators import RNG, Bounds
+from operators.discrete import DISCRETE, LevelStep, OnePoint
+
+MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m")
+LAST = 3  # a late phase changes one of so many parts of the sites, the last
+
+
+@dataclass
+class LateCut:
+    """One-point crossover whose cut lies late in every other call."""
+
+    calls: int = field(default=0, init=False)
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, first: Any, second: Any, bounds: Bounds, rng: RNG) -> tuple[Any, Any]:
+        self.calls += 1
+        n, d = first.shape
+        if self.calls % 2:
+            return OnePoint()(first, second, bounds, rng)
+        behind = np.arange(d) >= rng.integers(d - d // LAST, d, (n, 1))
+        return np.where(behind, second, first), np.where(behind, first, second)
+
+
+@dataclass
+class LateStep:
+    """The usual mutation, in every other call on late genes alone."""
+
+    calls: int = field(default=0, init=False)
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, genomes: Any, bounds: Bounds, rng: RNG) -> Any:
+        self.calls += 1
+        start = 0 if self.calls % 2 else genomes.shape[1] - genomes.shape[1] // LAST
+        cut = slice(start, None)
+        part = replace(bounds, low=bounds.low[cut], high=bounds.high[cut],
+                       ordered=bounds.ordered[cut])  # fmt: skip
+        out = genomes.copy()
+        out[:, cut] = LevelStep()(genomes[:, cut], part, rng)
+        return out
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "usual": {"crossover": "one-point", "mutation": "level-step"},
+    "late": {"crossover": "late:LateCut", "mutation": "late:LateStep"},
+}
+
+
+def searched(name: str, given: Any, scratch: Path, seed: int, way: str) -> RunView:
+    """A finished run."""
+    config = RunConfig.from_mapping(
+        {
+            "problem": {"id": "prune/mixed", **settings(name, scratch, given.sequences)},
+            "objectives": ["drift" if name == "all-MiniLM-L6-v2" else "kl", "params"],
+            "seed": seed, "validate": False,
+            "algorithm": {"id": "nsga2", "population": 32, "surrogate": False, **WAYS[way]},
+            "stop": {"generations": given.generations}, "evaluator": {"device": "cpu"},
+        }
+    )  # fmt: skip
+    folder = scratch / f"{name.replace('/', '-')}-{seed}-{way}"
+    with Run.create(config, folder) as run:
+        list(run)
+        run.finish()
+    return read_run(folder)
+
+
+def spent(view: RunView) -> list[float]:
+    """Multiply-accumulates after each generation."""
+    each = [view.work[(SEARCH, g.number)]["macs"] for g in view.generations]
+    return np.cumsum(each).tolist()
+
+
+def volume(view: RunView, box: Box, generation: int) -> float:
+    """Hypervolume after a generation."""
+    c = view.candidates
+    seen = view.fitness[(c.origin == SEARCH) & c.ok & (c.generation <= generation)]
+    return float(box.hypervolume(seen[nondominated(seen)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", action="append", choices=MODELS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sequences", type=int, default=16)
+    parser.add_argument("--generations", type=int, default=24)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.model or MODELS:
+            shares, gains, rows = [], [], []
+            for seed in range(given.seeds):
+                views = {way: searched(name, given, Path(folder), seed, way) for way in WAYS}
+                fronts = [v.fitness[v.candidates.on_front] for v in views.values()]
+                box = Box.spanning(np.concatenate(fronts))
+                counts = {way: spent(view) for way, view in views.items()}
+                least, last = min(c[-1] for c in counts.values()), given.generations - 1
+                at = {way: sum(x <= least for x in c) - 1 for way, c in counts.items()}
+                same = {way: volume(view, box, at[way]) for way, view in views.items()}
+                whole = {way: volume(view, box, last) for way, view in views.items()}
+                shares.append(counts["late"][-1] / counts["usual"][-1])
+                gains.append(same["late"] / same["usual"])
+                rows.append(whole["late"] / whole["usual"])
+                print(json.dumps({"model": name, "seed": seed, "equal products": same,
+                                  "equal evaluations": whole}), flush=True)  # fmt: skip
+            told = {"products, late to usual": shares, "hypervolume, late to usual": gains,
+                    "at equal evaluations": rows}  # fmt: skip
+            medians = {k: round(statistics.median(v), 4) for k, v in told.items()}
+            print(json.dumps({"model": name, **medians}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
