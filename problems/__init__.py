@@ -5,6 +5,9 @@ _SCORERS = ("gblm", "magnitude", "magnitude-row", "multiflow", "ria", "ria-row",
 
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
+        "influence/ic": ("problems.influence.problem:Influence", {"model": "ic"}),
+        "influence/lt": ("problems.influence.problem:Influence", {"model": "lt"}),
+        "influence/wc": ("problems.influence.problem:Influence", {"model": "wc"}),
         "prune/mixed": "problems.pruning.searches:Mixed",
         "prune/submodules": ("problems.pruning.searches:Mixed", {"variants": ["removal"]}),
         "prune/blocks": (

@@ -1,0 +1,95 @@
+"""MOEIM's six objectives, in sound units or exactly as published.
+
+How evenly communities are served is the Jensen-Shannon distance between the shares of communities
+and equal shares, over its largest value (Endres and Schindelin 2003 for the distance). ``clean``
+uses one logarithm for both; ``paper`` repeats what the released code computes: natural logarithms
+above and binary ones below, time cut to whole steps, all values to be maximised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evo.problem import Array, Objective
+
+if TYPE_CHECKING:
+    from .problem import SeedBatch
+
+MODES = ("clean", "paper")
+
+
+def offered(paper: bool) -> tuple[Objective, ...]:
+    """All six, and the standard errors of those that are simulated."""
+    if paper:
+        return (
+            Objective("spread", "max", lambda b: b.spread.mean(1) / b.n, "share of nodes"),
+            Objective("size", "max", lambda b: (b.most + 1 - b.size) / b.most),
+            Objective("communities", "max", lambda b: 1 - b.unevenness(natural=True).mean(1)),
+            Objective("fairness", "max", lambda b: 1 - b.seed_unevenness(natural=True)),
+            Objective("budget", "max", lambda b: 1 - b.cost / b.largest_cost),
+            Objective("time", "max", _time_left),
+        )
+    return (
+        Objective("spread", "max", lambda b: b.spread.mean(1), "nodes", 1e-6),
+        Objective("size", "min", lambda b: b.size, "nodes"),
+        Objective("communities", "min", lambda b: b.unevenness().mean(1)),
+        Objective("fairness", "min", lambda b: b.seed_unevenness()),
+        Objective("budget", "min", lambda b: b.cost, "arcs"),
+        Objective("time", "min", lambda b: b.steps.mean(1), "steps", 1e-6),
+        Objective("spread_error", "min", lambda b: error(b.spread), "nodes", 1e-6),
+        Objective("communities_error", "min", lambda b: error(b.unevenness())),
+        Objective("time_error", "min", lambda b: error(b.steps), "steps", 1e-6),
+    )
+
+
+def _time_left(batch: SeedBatch) -> Array:
+    if batch.limit is None:
+        return np.ones(len(batch))
+    return 1 - np.floor(batch.steps.mean(1)) / batch.limit
+
+
+def error(samples: NDArray[Any]) -> Array:
+    """Standard error of the mean over worlds, (P, W) to (P,); NaN for a single world."""
+    count = samples.shape[1]
+    if count < 2:
+        return np.full(len(samples), np.nan)
+    return samples.std(axis=1, ddof=1) / np.sqrt(count)
+
+
+def uneven(counts: NDArray[Any], sizes: NDArray[Any], *, natural: bool = False) -> Array:
+    """How unevenly communities are served, 0 (all alike) to 1 (one alone, or nobody at all).
+
+    Args:
+        counts: Nodes served in each community, (…, c).
+        sizes: Nodes of each community, (c,).
+        natural: Natural logarithms in the distance, binary ones in its largest value, as MOEIM; it
+            then ends at √ln 2, but for nobody, which is 1.
+    """
+    communities = len(sizes)
+    rates = counts / sizes
+    total = rates.sum(axis=-1, keepdims=True)
+    shares = rates / np.where(total > 0, total, 1.0)
+    log: Callable[[Array], Array] = np.log if natural else np.log2
+    equal = np.full(communities, 1.0 / communities)
+    alone = np.zeros(communities)
+    alone[:1] = 1.0
+    most = float(_distance(alone, equal, np.log2))
+    found = _distance(shares, equal, log) / most if most > 0 else np.zeros(total.shape[:-1])
+    return np.where(total[..., 0] > 0, found, 1.0)
+
+
+def _distance(p: Array, q: Array, log: Callable[[Array], Array]) -> Array:
+    """Square root of the Jensen-Shannon divergence along the last axis."""
+    middle = (p + q) / 2
+    halves = (_relative(p, middle, log) + _relative(q, middle, log)) / 2
+    return np.sqrt(np.maximum(halves, 0.0))
+
+
+def _relative(p: Array, q: Array, log: Callable[[Array], Array]) -> Array:
+    p, q = np.broadcast_arrays(p, q)
+    safe = np.where(p > 0, p, 1.0) / np.where(p > 0, q, 1.0)
+    return (p * log(safe)).sum(axis=-1)

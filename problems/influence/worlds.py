@@ -1,0 +1,179 @@
+"""What chance decides before anyone is seeded: live arcs, or thresholds; common to all candidates.
+
+Under independent cascades (IC) and weighted cascades (WC) each arc is live or not, independently,
+and what seeds activate is what they reach over live arcs (Kempe, Kleinberg and Tardos 2003). Under
+linear thresholds (LT) of MOEIM a node has a threshold between two bounds. A world is one outcome;
+all candidates are judged on the same ones, so that differences between them are not chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from evo.errors import ConfigError
+from evo.streams import stream
+from operators import RNG
+
+from .graphs import Graph
+
+KEPT = 1 << 29  # bytes of worlds kept from one call to the next; larger pools are drawn anew
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveArcs:
+    """The arcs of one world, by target.
+
+    Args:
+        sources: Where they come from, (live,).
+        reached: Their targets, each once, ascending, (r,).
+        starts: Index of the first arc of each target, (r,).
+    """
+
+    sources: NDArray[np.int32]
+    reached: NDArray[np.int32]
+    starts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thresholds:
+    """Share of a node's neighbours that must be exceeded to activate it, (n,)."""
+
+    least: NDArray[np.float64]
+
+
+World = LiveArcs | Thresholds
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Arcs are live with a probability of their own (IC, WC and anything between)."""
+
+    graph: Graph
+    probability: NDArray[np.float64]  # (m,)
+
+    @cached_property
+    def _even(self) -> float | None:
+        """The probability that all arcs share, if they do."""
+        first = float(self.probability[0])
+        return first if (self.probability == first).all() else None
+
+    def draw(self, rng: RNG) -> LiveArcs:
+        """One world."""
+        if self._even is not None and self._even < 0.3:
+            live = _distinct(self.graph.m, self._even, rng)
+        else:
+            live = np.flatnonzero(rng.random(self.graph.m) < self.probability)
+        targets = self.graph.targets[live]
+        starts = np.flatnonzero(np.diff(targets, prepend=-1))
+        return LiveArcs(self.graph.sources[live], targets[starts], starts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of a world, about."""
+        return int(16 * self.probability.sum()) + 64
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A node activates when more than its threshold of its in-neighbours are active (LT)."""
+
+    graph: Graph
+    low: float
+    high: float
+
+    @cached_property
+    def shares(self) -> csr_array:
+        """Rows of targets, 1 / in-degree for each in-neighbour, (n, n)."""
+        graph = self.graph
+        each = 1.0 / np.maximum(graph.counted_in, 1)[graph.targets]
+        places = (graph.targets, graph.sources)
+        return csr_array((each, places), shape=(graph.n, graph.n))
+
+    def draw(self, rng: RNG) -> Thresholds:
+        """One world."""
+        return Thresholds(rng.uniform(self.low, self.high, self.graph.n))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a world."""
+        return 8 * self.graph.n
+
+
+Model = Cascade | Threshold
+
+
+def independent(graph: Graph, probability: float) -> Cascade:
+    """IC: every arc with the same probability, or with that of the graph file.
+
+    Raises:
+        ConfigError: It is no probability.
+    """
+    if graph.weights is not None:
+        return Cascade(graph, graph.weights)
+    if isinstance(probability, bool) or not 0 < probability <= 1:
+        raise ConfigError(f"problem.probability must lie in (0, 1], got {probability!r}")
+    return Cascade(graph, np.full(graph.m, float(probability)))
+
+
+def weighted(graph: Graph) -> Cascade:
+    """WC: an arc into v is live with probability 1 / in-degree of v."""
+    return Cascade(graph, 1.0 / graph.counted_in[graph.targets])
+
+
+def thresholds(graph: Graph, low: float, high: float) -> Threshold:
+    """LT with thresholds uniform between two shares.
+
+    Raises:
+        ConfigError: They are no shares, or in the wrong order.
+    """
+    if not 0 <= low <= high <= 1:
+        raise ConfigError(f"problem.thresholds must be two rising shares, got {low!r}, {high!r}")
+    return Threshold(graph, low, high)
+
+
+class Pool:
+    """A fixed sequence of worlds, each of a stream of its own.
+
+    Args:
+        model: Whose.
+        seed: Root of the streams.
+        split: Worlds of another split are independent of these.
+        count: How many, at least 1.
+    """
+
+    def __init__(self, model: Model, seed: int, split: str, count: int) -> None:
+        self.model, self.count = model, count
+        self._seed, self._split = seed, split
+        self._kept: list[World] = []
+
+    def __iter__(self) -> Iterator[World]:
+        if self._kept:
+            yield from self._kept
+            return
+        kept, fits = [], self.model.size * self.count <= KEPT
+        for i in range(self.count):
+            world = self.model.draw(stream(self._seed, "world", self._split, str(i)))
+            if fits:
+                kept.append(world)
+            yield world
+        self._kept = kept
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def _distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
+    """Indices below m, each taken with probability p, by their gaps (Devroye 1986, X.2)."""
+    found, last = [], -1
+    while last < m - 1:
+        room = int(1.1 * p * (m - 1 - last)) + 16
+        places = last + np.cumsum(rng.geometric(p, room))
+        found.append(places[places < m])
+        last = int(places[-1])
+    return np.concatenate(found)
