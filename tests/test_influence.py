@@ -222,6 +222,19 @@ def test_objectives_by_hand() -> None:
     assert published["time"] == [0, 0.5]
 
 
+def test_communities_are_judged_by_whom_seeds_reach_beyond_themselves(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("node,comm\n0,1\n1,1\n2,2\n3,2\n")
+    problem = Influence(nx.path_graph(4), model="ic", probability=1.0, most=2, limit=2,
+                        worlds=(2, 1), communities=str(tmp_path / "c.csv"))  # fmt: skip
+    batch = problem.batch(Genomes({"seeds": padded([{0}, {0, 1}, {0, 2}, {1}], 2)}), Context())
+    offered = {o.name: o(batch) for o in problem.objectives}
+
+    # beyond the seeds: one and one; two of the second; one and one; 0 against 2 and 3
+    third = jensenshannon([1 / 3, 2 / 3], [0.5, 0.5]) / jensenshannon([1, 0], [0.5, 0.5])
+    np.testing.assert_allclose(offered["communities"], [0, 1, 0, third], atol=1e-9)
+    np.testing.assert_allclose(offered["fairness"], [1, 1, 0, 1], atol=1e-9)
+
+
 def archive(graph: str, model: str) -> tuple[list[list[int]], dict[str, np.ndarray]]:
     file = data("moeim-results", "archives", f"{graph}-{model}-all-run1-normalized.csv.gz")
     with gzip.open(file, "rt") as handle:
