@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from typing import Any
@@ -39,8 +40,7 @@ class RayWorkers:
     """
 
     def __init__(self, order: Order, count: int, device: str, address: str) -> None:
-        import ray
-
+        ray: Any = importlib.import_module("ray")
         self.count, self._ray, self._order = count, ray, order
         self._own = not ray.is_initialized()
         if self._own:
