@@ -55,6 +55,20 @@ def written(folder: Path) -> dict[str, list[tuple]]:
     return found
 
 
+def in_a_process(code: str, config: RunConfig, folder: Path) -> Any:
+    """What became of code that is given a configuration and a folder."""
+    head = (
+        "import json, os, signal, sys\n"
+        "from evo.config import RunConfig; from evo.run import Run\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "config, folder = RunConfig.from_mapping(json.loads(sys.argv[1])), sys.argv[2]\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", head + code, config.to_json(), str(folder)], check=False,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 def sums_of_the_first(folder: Path) -> list[int]:
     """Sums of the first generation, in the order in which they are judged."""
     seen = read_run(folder).candidates
@@ -195,17 +209,10 @@ def test_a_killed_run_takes_its_workers_with_it(tmp_path: Path) -> None:
     seen.mkdir()
     config = mortal(2, slow=0.05, seen=str(seen))
     code = (
-        "import json, os, signal, sys\n"
-        "from evo.config import RunConfig; from evo.run import Run\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "config = RunConfig.from_mapping(json.loads(sys.argv[1]))\n"
-        "run = Run.create(config, sys.argv[2])\n"
-        "next(iter(run)); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run = Run.create(config, folder)\nnext(iter(run)); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, config.to_json(), str(tmp_path / "run")], check=False,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+
+    done = in_a_process(code, config, tmp_path / "run")
 
     assert done.returncode == -9, done.stderr
     assert done.stderr == ""
@@ -329,17 +336,9 @@ def test_workers_of_ray_leave_the_same_run(tmp_path: Path, workers: int) -> None
     victim = sums_of_the_first(tmp_path / "alone")[5]
     mark = tmp_path / "mark"
     config = mortal(workers, sick=40, ray="local", deadly=victim, once=str(mark))
-    code = (
-        "import json, sys\n"
-        "from evo.config import RunConfig; from evo.run import Run\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "config = RunConfig.from_mapping(json.loads(sys.argv[1]))\n"
-        "with Run.create(config, sys.argv[2]) as run: list(run); run.finish()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, config.to_json(), str(tmp_path / "ray")], check=False,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    code = "with Run.create(config, folder) as run: list(run); run.finish()\n"
+
+    done = in_a_process(code, config, tmp_path / "ray")
 
     assert done.returncode == 0, done.stderr
     assert mark.exists()

@@ -153,14 +153,20 @@ def searched(name: str, given: Any, scratch: Path, seed: int, how: str) -> RunVi
     return read_run(folder)
 
 
+def volume(view: RunView, box: Box, generation: int) -> float:
+    """Share of the box that what was judged whole until then fills."""
+    c = view.candidates
+    whole = (c.origin == SEARCH) & c.ok & (c.share == 1)
+    seen = view.fitness[whole & (c.generation <= generation)]
+    return float(box.hypervolume(seen[nondominated(seen)]))
+
+
 def as_good(view: RunView, box: Box, bar: float) -> float | None:
     """Active seconds until the front of a run first filled that much of the box."""
-    c, seconds = view.candidates, 0.0
-    whole = (c.origin == SEARCH) & c.ok & (c.share == 1)
+    seconds = 0.0
     for generation in view.generations:
         seconds += generation.seconds
-        seen = view.fitness[whole & (c.generation <= generation.number)]
-        if float(box.hypervolume(seen[nondominated(seen)])) >= bar:
+        if volume(view, box, generation.number) >= bar:
             return seconds
     return None
 

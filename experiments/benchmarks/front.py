@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from engine import edited, settings
+from engine import edited, settings, volume
 from numpy.typing import NDArray
 from sweep import generations, one_at_a_time, timed
 
@@ -110,20 +110,18 @@ def searched(given: dict[str, Any], how: str, seed: int, wanted: Any, folder: Pa
 
 def curve(view: RunView, box: Box, per_token: float | None) -> Curve:
     """After each generation; with a price of a token, seconds are what tokens would have cost."""
-    c, tokens, seconds, points = view.candidates, 0.0, 0.0, []
-    whole = (c.origin == SEARCH) & c.ok & (c.share == 1)
+    tokens, seconds, points = 0.0, 0.0, []
     for generation in view.generations:
         tokens += view.work[(SEARCH, generation.number)]["tokens"]
         seconds += generation.seconds
-        seen = view.fitness[whole & (c.generation <= generation.number)]
-        volume = float(box.hypervolume(seen[nondominated(seen)]))
-        points.append((tokens, seconds if per_token is None else tokens * per_token, volume))
+        taken = seconds if per_token is None else tokens * per_token
+        points.append((tokens, taken, volume(view, box, generation.number)))
     return points
 
 
 def reached(points: Curve, bar: float) -> tuple[float, float] | None:
     """Tokens and seconds until a curve first reached a hypervolume."""
-    return next(((t, s) for t, s, volume in points if volume >= bar), None)
+    return next(((t, s) for t, s, filled in points if filled >= bar), None)
 
 
 def one_seed(
@@ -143,8 +141,8 @@ def one_seed(
     curves["evopress"] = []
     for row, tokens in zip(outcomes, spent, strict=True):
         done, known = done + tokens, np.concatenate([known, row[None]])
-        volume = float(box.hypervolume(known[nondominated(known)]))
-        curves["evopress"].append((float(done), done * prices["edited"], volume))
+        filled = float(box.hypervolume(known[nondominated(known)]))
+        curves["evopress"].append((float(done), done * prices["edited"], filled))
     sooner = {}
     for other in OTHERS:
         tokens, seconds, bar = curves[other][-1]
@@ -155,7 +153,7 @@ def one_seed(
 
 def at(points: Curve, tokens: float) -> float:
     """Hypervolume after so many tokens; 0 before the first point."""
-    return max((volume for t, _, volume in points if t <= tokens), default=0.0)
+    return max((filled for t, _, filled in points if t <= tokens), default=0.0)
 
 
 def milestones(seeds: list[dict[str, Any]], per_evaluation: int) -> list[dict[str, Any]]:

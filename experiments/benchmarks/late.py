@@ -21,11 +21,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from engine import settings
+from engine import settings, volume
 
 from evo.archive import Box
 from evo.config import RunConfig
-from evo.indicators import nondominated
 from evo.run import Run
 from evo.view import SEARCH, RunView, read_run
 from operators import RNG, Bounds
@@ -97,13 +96,6 @@ def spent(view: RunView) -> list[float]:
     """Multiply-accumulates after each generation."""
     each = [view.work[(SEARCH, g.number)]["macs"] for g in view.generations]
     return np.cumsum(each).tolist()
-
-
-def volume(view: RunView, box: Box, generation: int) -> float:
-    """Hypervolume after a generation."""
-    c = view.candidates
-    seen = view.fitness[(c.origin == SEARCH) & c.ok & (c.generation <= generation)]
-    return float(box.hypervolume(seen[nondominated(seen)]))
 
 
 def main() -> None:

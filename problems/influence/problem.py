@@ -200,7 +200,7 @@ class Influence:
         return self._pools[context.split]
 
     def starts(self, n: int, rng: RNG) -> Genomes:
-        """Nodes of high degree: nested sets of 1 to ``most``, drawn by degree from the third on."""
+        """Nodes of high degree: small sets hold the highest, the others are drawn by degree."""
         degree = self.graph.counted_out + 1e-9
         order = np.argsort(-degree, kind="stable")
         rows = np.full((n, self.most), -1, dtype=np.int32)
