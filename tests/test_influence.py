@@ -77,7 +77,7 @@ def random_graph(n: int, m: int, directed: bool, seed: int) -> Graph:
 # -- propagation -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["numpy", "numba"])
+@pytest.fixture(params=["numpy", "numba", "torch"])
 def backend(request: pytest.FixtureRequest) -> str:
     if request.param == "numba":
         pytest.importorskip("numba")

@@ -22,7 +22,7 @@ from .worlds import LiveArcs, Model, Threshold, Thresholds, World
 
 Words = NDArray[np.uint64]
 WORD = 64
-BACKENDS = ("auto", "numba", "numpy")
+BACKENDS = ("auto", "numba", "numpy", "torch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class Outcomes:
 
 def propagated(
     sets: SeedSets, model: Model, worlds: Iterable[World], groups: Groups, limit: int | None,
-    *, steps: bool = True, backend: str = "auto",
+    *, steps: bool = True, backend: str = "auto", device: str = "cpu",
 ) -> Outcomes:  # fmt: skip
     """All sets in all worlds.
 
@@ -135,15 +135,20 @@ def propagated(
         groups: Whom to count together.
         limit: Most steps, None for no limit.
         steps: Whether steps are wanted; without them and without a limit it is faster.
-        backend: One of :data:`BACKENDS`; all count the same. ``auto`` takes ``numba`` where it is
-            installed.
+        backend: One of :data:`BACKENDS`; all count the same. ``auto`` takes ``torch`` on other
+            devices than the CPU, there ``numba`` where it is installed.
+        device: Where ``torch`` propagates.
 
     Raises:
         ConfigError: The backend is not installed.
     """
-    module = _module(backend)
-    if module is not None:
-        return module.propagated(sets, model, worlds, groups, limit, steps)
+    if backend == "torch" or (backend == "auto" and device != "cpu"):
+        from . import on_device
+
+        return on_device.propagated(sets, model, worlds, groups, limit, steps, device)
+    compiled = _compiled(backend)
+    if compiled is not None:
+        return compiled.propagated(sets, model, worlds, groups, limit, steps)
     active, took = [], []
     for world in worlds:
         if isinstance(world, LiveArcs):
@@ -159,8 +164,8 @@ def propagated(
     return Outcomes(counts, np.stack(took, axis=1).astype(np.int32) if steps else None)
 
 
-def _module(backend: str) -> Any:
-    """The module of a backend, None for NumPy."""
+def _compiled(backend: str) -> Any:
+    """The module of compiled code, None where NumPy is to do it."""
     if backend == "numpy":
         return None
     try:

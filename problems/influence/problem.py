@@ -99,7 +99,7 @@ class SeedBatch:
         problem = self.problem
         return propagated(
             self.sets, problem.model, problem.pool(self.context), problem.groups, problem.limit,
-            steps=steps, backend=problem.backend,
+            steps=steps, backend=problem.backend, device=self.context.device,
         )  # fmt: skip
 
     def unevenness(self, *, natural: bool = False) -> Array:
@@ -132,8 +132,8 @@ class Influence:
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
         budget: Which degrees seeds cost: ``out``, or ``total`` as in the published archives.
-        backend: What propagates: ``numba`` (compiled), ``numpy``, or the first that is installed
-            (``auto``). All count the same.
+        backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
+            fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
 
     Raises:
