@@ -20,7 +20,7 @@ from evo.problem import Array, Constraint, Context, Objective
 from evo.space import SearchSpace, Subset
 from operators import RNG
 
-from .cascades import Groups, Outcomes, SeedSets, propagated
+from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import find_communities, read_communities
 from .graphs import Graph, from_networkx, read_graph
 from .objectives import MODES, offered, uneven
@@ -83,22 +83,30 @@ class SeedBatch:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What they do in all worlds of the split."""
-        problem = self.problem
-        pool, count = problem.pool(self.context), problem.worlds[self.context.split]
-        if len(pool) > count:
-            return on_own_worlds(self.sets, problem.model, pool, count, problem.groups, self.limit)
-        return propagated(self.sets, problem.model, pool, problem.groups, problem.limit)
+        """What they do in all worlds of the split; without steps where no limit asks for them."""
+        return self._propagated(steps=self.limit is not None)
 
     @cached_property
     def spread(self) -> NDArray[np.int64]:
         """Active nodes, seeds among them, (P, W)."""
         return self.outcomes.active.sum(axis=2, dtype=np.int64)
 
-    @property
+    @cached_property
     def steps(self) -> NDArray[np.int32]:
         """Steps that activated something, (P, W)."""
-        return self.outcomes.steps
+        known = self.outcomes.steps
+        found = self._propagated(steps=True).steps if known is None else known
+        assert found is not None
+        return found
+
+    def _propagated(self, *, steps: bool) -> Outcomes:
+        problem, context = self.problem, self.context
+        what = self.sets, problem.model, problem.pool(context), problem.groups, problem.limit
+        how: Any = {"steps": steps, "backend": problem.backend, "device": context.device}
+        count = problem.worlds[context.split]
+        if len(problem.pool(context)) > count:
+            return on_own_worlds(*what, count, **how)
+        return propagated(*what, **how)
 
     def unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
@@ -138,6 +146,8 @@ class Influence:
             for a third, or ``random`` ones alone.
         pool: File with the nodes that smart sets are drawn from (see :func:`.pools.read_pool`); by
             default those that pass MOEIM's filters.
+        backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
+            fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
 
     Raises:
@@ -167,6 +177,7 @@ class Influence:
         operators: str = "plain",
         initial: str = "degree",
         pool: str | None = None,
+        backend: str = "auto",
         seed: int = 0,
     ) -> None:
         _one_of("model", model, MODELS)
@@ -174,6 +185,7 @@ class Influence:
         _one_of("budget", budget, ("out", "total"))
         _one_of("operators", operators, OPERATORS)
         _one_of("initial", initial, INITIAL)
+        _one_of("backend", backend, BACKENDS)
         _whole("limit", limit, 0)
         _whole("stock", stock, 1)
         if len(worlds) != 2:
@@ -185,7 +197,7 @@ class Influence:
         self.graph = _graph(graph, directed, component)
         self.most = _most(most, self.graph)
         self.limit = limit or None
-        self.name, self.mode, self._seed = model, mode, seed
+        self.name, self.mode, self.backend, self._seed = model, mode, backend, seed
         self.worlds = {"search": worlds[0], "validation": worlds[1]}
         self._stock, self._initial = stock, initial
         self.model = self._model(probability, thresholds)
