@@ -400,7 +400,7 @@ def test_first_generations_follow_the_setting() -> None:
 
 
 def test_worlds_of_ones_own_follow_from_the_seeds_alone() -> None:
-    problem = Influence(model="wc", most=3, worlds=(20, 1), stock=10)
+    problem = Influence(model="wc", most=3, worlds=(50, 1), stock=10)
     rng = np.random.default_rng(0)
     rows = padded(
         (rng.choice(34, rng.integers(1, 4), replace=False).tolist() for _ in range(30)), 3
@@ -408,9 +408,9 @@ def test_worlds_of_ones_own_follow_from_the_seeds_alone() -> None:
 
     together = problem.batch(Genomes({"seeds": rows}), Context())
 
-    assert together.spread.shape == together.steps.shape == (30, 20)
+    assert together.spread.shape == together.steps.shape == (30, 50)
     worlds = list(problem.pool(Context()))
-    assert len(worlds) == 200
+    assert len(worlds) == 500
     chosen: list[set[int]] = []
     for i, row in enumerate(rows):
         alone = problem.batch(Genomes({"seeds": rows[i : i + 1]}), Context())

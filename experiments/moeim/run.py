@@ -31,7 +31,7 @@ from cases import (
 from search import search
 
 RESULTS = Path(__file__).with_name("results")
-STOCK = 20  # candidates share a twentieth of their worlds with one another
+STOCK = 16  # candidates share a sixteenth of their worlds with one another
 
 METHODS = {
     "MOEIM": {"operators": "graph", "initial": "smart"},
