@@ -26,9 +26,17 @@ from evo.view import read_run
 from problems.influence.cascades import Groups, SeedSets, propagated
 from problems.influence.communities import find_communities, read_communities
 from problems.influence.graphs import Graph, from_networkx, read_graph
-from problems.influence.objectives import uneven
+from problems.influence.objectives import uneven, uneven_beyond
 from problems.influence.problem import Influence
-from problems.influence.worlds import LiveArcs, Pool, Thresholds, independent, thresholds, weighted
+from problems.influence.worlds import (
+    LiveArcs,
+    Pool,
+    Thresholds,
+    independent,
+    stretches,
+    thresholds,
+    weighted,
+)  # fmt: skip
 
 
 def padded(sets: Iterable[Iterable[int]], most: int) -> np.ndarray:
@@ -157,6 +165,19 @@ def test_threads_count_alike(threads: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(fast.steps, slow.steps)
 
 
+def test_compiled_code_finds_the_same_live_arcs() -> None:
+    condensation = pytest.importorskip("problems.influence.condensation")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        certain = rng.random(300) < 0.1
+        hazard = np.cumsum(np.where(certain, 0.0, rng.exponential(0.4, 300)))
+        hits = np.sort(rng.random(100)) * hazard[-1]
+        found = stretches(hazard, certain, hits)
+        assert np.array_equal(found, condensation.stretches(hazard, certain, hits))
+        owner = [int((hazard <= hit).sum()) for hit in hits]
+        assert sorted({*owner, *np.flatnonzero(certain).tolist()}) == found.tolist()
+
+
 def test_strong_components_are_those_of_scipy() -> None:
     condensation = pytest.importorskip("problems.influence.condensation")
     rng = np.random.default_rng(0)
@@ -245,6 +266,22 @@ def test_worlds_of_a_split_are_the_same_whenever_asked_for() -> None:
 
 
 # -- objectives ------------------------------------------------------------------------------------
+
+
+def test_unevenness_beyond_seeds_is_that_of_their_difference(backend: str) -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array([30, 4, 12, 9, 1])
+    own = rng.integers(0, 2, (33, 5))
+    own[1] = 0
+    active = rng.integers(0, sizes + 1, (33, 7, 5)).astype(np.int32)
+    active = np.maximum(active, own[:, None]).astype(np.int32)
+    active[0], active[1] = own[0], [30, 4, 12, 9, 1]
+    for natural in (False, True):
+        found = uneven_beyond(active, own, sizes, natural=natural, backend=backend)
+        expected = uneven(active - own[:, None], sizes, natural=natural)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        assert (found[0] == 1).all()
+        assert (found[1] == 0).all()
 
 
 def test_unevenness_is_the_distance_of_scipy() -> None:

@@ -23,7 +23,7 @@ from operators import RNG
 from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import find_communities, read_communities
 from .graphs import Graph, from_networkx, read_graph
-from .objectives import MODES, offered, uneven
+from .objectives import MODES, offered, uneven, uneven_beyond
 from .worlds import Model, Pool, independent, thresholds, weighted
 
 MODELS = ("ic", "wc", "lt")
@@ -104,9 +104,10 @@ class SeedBatch:
 
     def unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
-        own = self.sets.counts(self.problem.groups)[:, None, :-1]
+        own = self.sets.counts(self.problem.groups)[:, :-1]
         sizes = self.problem.groups.sizes[:-1]
-        return uneven(self.outcomes.active[:, :, :-1] - own, sizes, natural=natural)
+        active = self.outcomes.active[:, :, :-1]
+        return uneven_beyond(active, own, sizes, natural=natural, backend=self.problem.backend)
 
     def seed_unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly seeds lie over communities, (P,)."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,12 +78,22 @@ class Cascade:
         first = float(self.probability[0])
         return first if (self.probability == first).all() else None
 
+    @cached_property
+    def _certain(self) -> NDArray[np.bool_]:
+        """Which arcs are always live, (m,)."""
+        return self.probability >= 1
+
+    @cached_property
+    def _hazard(self) -> NDArray[np.float64]:
+        """Sums of -ln(1 - p) up to each arc, those that are always live left out, (m,)."""
+        return np.cumsum(-np.log1p(-np.where(self._certain, 0.0, self.probability)))
+
     def draw(self, rng: RNG) -> LiveArcs:
         """One world."""
         if self._even is not None and self._even < 0.3:
             live = _distinct(self.graph.m, self._even, rng)
         else:
-            live = np.flatnonzero(rng.random(self.graph.m) < self.probability)
+            live = _struck(self._hazard, self._certain, rng)
         return LiveArcs(self.graph.sources[live], self.graph.targets[live])
 
     @cached_property
@@ -193,3 +204,36 @@ def _distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
         found.append(places[places < m])
         last = int(places[-1])
     return np.concatenate(found)
+
+
+def _struck(hazard: NDArray[np.float64], certain: NDArray[np.bool_], rng: RNG) -> NDArray[np.int64]:
+    """Arcs that a Poisson process of unit rate hits, and certain ones: arc i has its own stretch.
+
+    A stretch as long as -ln(1 - p) is hit with probability p; so few more numbers are drawn than
+    arcs are live.
+    """
+    total, times, last = float(hazard[-1]), [np.zeros(0)], 0.0
+    while last < total:
+        room = int(total - last + 4 * np.sqrt(total - last)) + 16
+        times.append(last + np.cumsum(rng.standard_exponential(room)))
+        last = float(times[-1][-1])
+    hits = np.concatenate(times)
+    return _stretches()(hazard, certain, hits[: np.searchsorted(hits, total)])
+
+
+@cache
+def _stretches() -> Callable[..., NDArray[np.int64]]:
+    """Finds the stretches that hold one of the times, and certain ones, ascending."""
+    try:
+        return import_module(".condensation", __package__).stretches
+    except ImportError:
+        return stretches
+
+
+def stretches(
+    hazard: NDArray[np.float64], certain: NDArray[np.bool_], hits: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Stretches that hold a hit, and certain ones, ascending; compiled code finds the same."""
+    live = certain.copy()
+    live[np.searchsorted(hazard, hits, side="right")] = True
+    return np.flatnonzero(live)
