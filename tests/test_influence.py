@@ -25,9 +25,10 @@ from evo.problem import Context
 from evo.view import read_run
 from problems.influence.cascades import Groups, SeedSets, propagated
 from problems.influence.communities import find_communities, read_communities
-from problems.influence.graphs import Graph, from_networkx, read_graph
+from problems.influence.graphs import Graph, from_networkx
 from problems.influence.objectives import uneven, uneven_beyond
 from problems.influence.problem import Influence
+from problems.influence.reading import read_graph
 from problems.influence.worlds import (
     LiveArcs,
     Pool,
@@ -470,13 +471,58 @@ def test_communities_must_fit_their_graph(tmp_path: Path) -> None:
         read_communities(tmp_path / "none.csv", graph)
 
 
-def test_communities_are_found() -> None:
-    graph = from_networkx(nx.planted_partition_graph(3, 12, 0.9, 0.02, seed=1))
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("method", ["louvain", "leiden"])
+def test_communities_are_found(method: str, directed: bool) -> None:
+    if method == "leiden":
+        pytest.importorskip("igraph")
+    planted = nx.planted_partition_graph(3, 12, 0.9, 0.02, seed=1, directed=directed)
+    graph = from_networkx(planted)
 
-    found = find_communities(graph, 0)
+    found = find_communities(graph, 0, method)
 
     assert [len(set(found[i : i + 12].tolist())) for i in (0, 12, 24)] == [1, 1, 1]
     assert len(set(found.tolist())) == 3
+
+
+def test_communities_are_found_when_they_are_asked_for() -> None:
+    late, early = Influence(most=3), Influence(most=3, communities="louvain")
+    early.groups  # noqa: B018
+    rows = Genomes({"seeds": drawn(np.random.default_rng(0), 34, 20, 3)})
+    for name in ("spread", "time", "communities", "fairness", "communities_error"):
+        values = [
+            next(o for o in problem.objectives if o.name == name)(problem.batch(rows, Context()))
+            for problem in (late, early)
+        ]
+        assert np.array_equal(*values)
+        assert ("groups" in vars(late)) == (name not in ("spread", "time"))
+
+
+def test_a_list_of_numbers_is_read_like_any_other(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, 5000, (3000, 2)).tolist()
+    lines = [f"{u}\t{v}" if u % 2 else f"{u}  {v} " for u, v in pairs]
+    (tmp_path / "fast.txt").write_text("# Directed graph\n" + "\n".join(lines))
+    (tmp_path / "slow.txt").write_text("# Directed graph\n" + "\n".join([*lines, "# end"]))
+
+    fast, slow = read_graph(tmp_path / "fast.txt"), read_graph(tmp_path / "slow.txt")
+
+    assert fast.fingerprint == slow.fingerprint
+    assert (fast.directed, fast.notes) == (slow.directed, slow.notes) == (True, slow.notes)
+    arcs = {(u, v) for u, v in pairs if u != v}
+    names = fast.names
+    found = zip(fast.sources.tolist(), fast.targets.tolist(), strict=True)
+    assert {(int(names[u]), int(names[v])) for u, v in found} == arcs
+
+
+@pytest.mark.parametrize("wrong", ["1 2\n3\n4 5 6\n", "1 2\n3 4 5\n", "1 2\n-3 4\n"])
+def test_numbers_that_are_no_pairs_are_not_taken_for_pairs(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "g.txt").write_text(wrong)
+    if "-" in wrong:
+        assert set(read_graph(tmp_path / "g.txt").names) == {"1", "2", "-3", "4"}
+        return
+    with pytest.raises(DataError, match=r"no pair|third column"):
+        read_graph(tmp_path / "g.txt")
 
 
 # -- runs ------------------------------------------------------------------------------------------

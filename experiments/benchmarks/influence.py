@@ -39,8 +39,9 @@ from scipy.spatial.distance import jensenshannon
 
 from problems.influence.cascades import Groups, SeedSets, propagated
 from problems.influence.communities import read_communities
-from problems.influence.graphs import Graph, read_graph
+from problems.influence.graphs import Graph
 from problems.influence.objectives import error, uneven_beyond
+from problems.influence.reading import read_graph
 from problems.influence.worlds import LiveArcs, Model, Pool, independent, weighted
 
 GRAPHS = ("CA-HepTh_un", "wiki-vote_di", "facebook_combined_un", "lastfm_un")

@@ -21,9 +21,10 @@ from evo.space import SearchSpace, Subset
 from operators import RNG
 
 from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
-from .communities import find_communities, read_communities
-from .graphs import Graph, from_networkx, read_graph
+from .communities import METHODS, find_communities, read_communities
+from .graphs import Graph, from_networkx
 from .objectives import MODES, offered, uneven, uneven_beyond
+from .reading import read_graph
 from .worlds import Model, Pool, independent, thresholds, weighted
 
 MODELS = ("ic", "wc", "lt")
@@ -79,8 +80,20 @@ class SeedBatch:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What they do in all worlds of the split; without steps where no limit asks for them."""
-        return self._propagated(steps=self.limit is not None)
+        """What they do in all worlds of the split; without steps where no limit asks for them.
+
+        Communities are told apart where they are known already.
+        """
+        known = vars(self.problem).get("groups", self.problem.together)
+        return self._propagated(known, steps=self.limit is not None)
+
+    @cached_property
+    def grouped(self) -> Outcomes:
+        """The same by communities, which may be found now."""
+        groups, known = self.problem.groups, self.outcomes
+        if known.active.shape[2] == groups.count:
+            return known
+        return self._propagated(groups, steps=self.limit is not None)
 
     @cached_property
     def spread(self) -> NDArray[np.int64]:
@@ -91,14 +104,15 @@ class SeedBatch:
     def steps(self) -> NDArray[np.int32]:
         """Steps that activated something, (P, W)."""
         known = self.outcomes.steps
-        found = self._propagated(steps=True).steps if known is None else known
-        assert found is not None
-        return found
+        if known is None:
+            known = self._propagated(self.problem.together, steps=True).steps
+        assert known is not None
+        return known
 
-    def _propagated(self, *, steps: bool) -> Outcomes:
+    def _propagated(self, groups: Groups, *, steps: bool) -> Outcomes:
         problem = self.problem
         return propagated(
-            self.sets, problem.model, problem.pool(self.context), problem.groups, problem.limit,
+            self.sets, problem.model, problem.pool(self.context), groups, problem.limit,
             steps=steps, backend=problem.backend, device=self.context.device,
         )  # fmt: skip
 
@@ -106,7 +120,7 @@ class SeedBatch:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
         own = self.sets.counts(self.problem.groups)[:, :-1]
         sizes = self.problem.groups.sizes[:-1]
-        active = self.outcomes.active[:, :, :-1]
+        active = self.grouped.active[:, :, :-1]
         return uneven_beyond(active, own, sizes, natural=natural, backend=self.problem.backend)
 
     def seed_unevenness(self, *, natural: bool = False) -> Array:
@@ -119,7 +133,7 @@ class Influence:
     """Choose whom to seed.
 
     Args:
-        graph: File with an edge list or GraphML (see :func:`.graphs.read_graph`), a
+        graph: File with an edge list or GraphML (see :func:`.reading.read_graph`), a
             ``networkx.Graph``, or nothing for Zachary's karate club.
         model: ``ic``, ``wc`` or ``lt``.
         probability: Of an arc under ``ic``, where the graph has none of its own.
@@ -128,7 +142,8 @@ class Influence:
         limit: Most steps; 0 for no limit.
         worlds: On how many common worlds the search judges, and on how many others the front is
             judged again.
-        communities: File with the columns ``node`` and ``comm``; by default Louvain communities.
+        communities: File with the columns ``node`` and ``comm``, or how to find them: ``louvain``
+            or ``leiden``.
         directed: What pairs in the file are; by default what the file says, else undirected.
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
@@ -180,11 +195,10 @@ class Influence:
         self.name, self.mode, self.backend, self._seed = model, mode, backend, seed
         self._worlds = {"search": worlds[0], "validation": worlds[1]}
         self.model = self._model(probability, thresholds)
-        self.groups = Groups(
-            read_communities(communities, self.graph)
-            if communities is not None
-            else find_communities(self.graph, seed)
-        )
+        self._communities = communities or "louvain"
+        if self._communities not in METHODS:
+            self.groups = Groups(read_communities(self._communities, self.graph))
+        self.together = Groups(np.zeros(self.graph.n, dtype=np.int32))
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
         self.objectives: Sequence[Objective] = offered(mode == "paper")
@@ -199,6 +213,11 @@ class Influence:
         if len(bounds) != 2:
             raise ConfigError(f"problem.thresholds must be two rising shares, got {bounds!r}")
         return thresholds(self.graph, *map(float, bounds))
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Communities; found when an objective first asks for them."""
+        return Groups(find_communities(self.graph, self._seed, self._communities))
 
     def batch(self, genomes: Genomes, context: Context) -> SeedBatch:
         """Decode n candidates; nothing is simulated before an objective asks."""
@@ -232,9 +251,9 @@ class Influence:
         """Hashes of what the values stand on."""
         return {
             "graph": self.graph.fingerprint,
-            "communities": hashlib.blake2b(
-                self.groups.community.tobytes(), digest_size=16
-            ).hexdigest(),
+            "communities": self._communities
+            if self._communities in METHODS
+            else hashlib.blake2b(self.groups.community.tobytes(), digest_size=16).hexdigest(),
         }
 
     def describe(self) -> Mapping[str, Any]:
@@ -242,7 +261,9 @@ class Influence:
         graph = self.graph
         return {
             "nodes": graph.n, "arcs": graph.m, "directed": graph.directed,
-            "communities": self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
+            "communities": self._communities
+            if self._communities in METHODS
+            else self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
         }  # fmt: skip
 
     def export(
@@ -262,7 +283,8 @@ class Influence:
     @property
     def bytes_per_candidate(self) -> int:
         """Bits, their sums, and what is kept per world."""
-        per_world = 4 * (self.groups.count + 2)
+        known = vars(self).get("groups")
+        per_world = 4 * (known.count + 2 if known else 64)
         unpacked = 40 if self.name == "lt" else 4
         return unpacked * self.graph.n + per_world * max(self._worlds.values())
 
