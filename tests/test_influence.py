@@ -32,7 +32,9 @@ from problems.influence.reading import read_graph
 from problems.influence.worlds import (
     LiveArcs,
     Pool,
+    Threshold,
     Thresholds,
+    Triggering,
     independent,
     stretches,
     thresholds,
@@ -177,6 +179,26 @@ def test_compiled_code_finds_the_same_live_arcs() -> None:
         assert np.array_equal(found, condensation.stretches(hazard, certain, hits))
         owner = [int((hazard <= hit).sum()) for hit in hits]
         assert sorted({*owner, *np.flatnonzero(certain).tolist()}) == found.tolist()
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_one_heeded_neighbour_stands_for_thresholds_from_0_to_1(limit: int | None) -> None:
+    arcs = nx.gnm_random_graph(9, 30, seed=3, directed=True)
+    arcs.add_edge(4, 4)  # counts in a degree
+    graph = from_networkx(arcs)
+    model = thresholds(graph, 0, 1)
+    assert isinstance(model, Triggering)
+    rng = np.random.default_rng(0)
+    sets, together = SeedSets(drawn(rng, 9, 12, 3), 9), Groups(np.zeros(9, dtype=np.int32))
+    found = [
+        propagated(sets, each, Pool(each, 5, name, 20_000), together, limit)
+        for each, name in ((model, "one"), (Threshold(graph, 0.0, 1.0), "two"))
+    ]
+    for count in (lambda o: o.active.sum(axis=2), lambda o: o.steps):
+        one, two = map(count, found)
+        away = np.sqrt((one.var(axis=1) + two.var(axis=1)) / 20_000)
+        assert (np.abs(one.mean(axis=1) - two.mean(axis=1)) <= 4 * away + 1e-9).all()
+        assert one.std(axis=1).max() > 0.5
 
 
 def test_strong_components_are_those_of_scipy() -> None:

@@ -2,7 +2,8 @@
 
 Under independent cascades (IC) and weighted cascades (WC) each arc is live or not, independently,
 and what seeds activate is what they reach over live arcs (Kempe, Kleinberg and Tardos 2003). Under
-linear thresholds (LT) of MOEIM a node has a threshold between two bounds. A world is one outcome;
+linear thresholds (LT) of MOEIM a node has a threshold between two bounds, under those of the
+literature between 0 and 1, which live arcs stand for too. A world is one outcome;
 all candidates are judged on the same ones, so that differences between them are not chance.
 """
 
@@ -132,7 +133,35 @@ class Threshold:
         return 8 * self.graph.n
 
 
-Model = Cascade | Threshold
+@dataclass(frozen=True)
+class Triggering:
+    """LT with thresholds anywhere in [0, 1]: each node heeds one neighbour that it draws.
+
+    What is reached over these arcs is activated in the same step, and as often, as by thresholds
+    (Kempe, Kleinberg and Tardos 2003, theorem 2.5). A loop is heeded in vain.
+    """
+
+    graph: Graph
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        """First arc into each node, (n,)."""
+        return np.cumsum(self.graph.in_degree) - self.graph.in_degree
+
+    def draw(self, rng: RNG) -> LiveArcs:
+        """One world."""
+        graph = self.graph
+        drawn = np.floor(rng.random(graph.n) * graph.counted_in).astype(np.int64)
+        live = (self._first + drawn)[drawn < graph.in_degree]
+        return LiveArcs(graph.sources[live], graph.targets[live])
+
+    @property
+    def size(self) -> int:
+        """Bytes of a world and of what kernels make of it, about."""
+        return 32 * self.graph.n
+
+
+Model = Cascade | Threshold | Triggering
 
 
 def independent(graph: Graph, probability: float) -> Cascade:
@@ -153,7 +182,7 @@ def weighted(graph: Graph) -> Cascade:
     return Cascade(graph, 1.0 / graph.counted_in[graph.targets])
 
 
-def thresholds(graph: Graph, low: float, high: float) -> Threshold:
+def thresholds(graph: Graph, low: float, high: float) -> Threshold | Triggering:
     """LT with thresholds uniform between two shares.
 
     Raises:
@@ -161,7 +190,7 @@ def thresholds(graph: Graph, low: float, high: float) -> Threshold:
     """
     if not 0 <= low <= high <= 1:
         raise ConfigError(f"problem.thresholds must be two rising shares, got {low!r}, {high!r}")
-    return Threshold(graph, low, high)
+    return Triggering(graph) if (low, high) == (0, 1) else Threshold(graph, low, high)
 
 
 class Pool:
