@@ -106,7 +106,7 @@ def generalised_discount(model: Model, k: int, form: str = "ic", *, paper: bool 
     graph = model.graph
     out, into = leaving(graph), entering(graph)
     listeners, back = (into, out) if paper else (out, into)
-    d, p = graph.counted_out, _chances(model, form)
+    d, p = graph.counted_out.astype(np.float64), _chances(model, form)
     board, taken = Board(d), np.zeros(graph.n, dtype=bool)
     t, s, r = (np.zeros(graph.n) for _ in range(3))
     found = np.empty(k, dtype=np.int32)
@@ -126,8 +126,8 @@ def generalised_discount(model: Model, k: int, form: str = "ic", *, paper: bool 
 def _chances(model: Model, form: str) -> Array:
     """The probability in the score of each node, (n,)."""
     if form == "ic" and isinstance(model, Cascade):
-        return np.full(model.graph.n, model.probability.mean())
-    return 1.0 / np.maximum(model.graph.counted_in, 1)
+        return np.full(model.graph.n, float(model.probability.mean()))
+    return 1.0 / np.maximum(model.graph.counted_in, 1).astype(np.float64)
 
 
 def _independent(d: Array, p: Array, t: Array, s: Array, r: Array) -> Array:
@@ -144,7 +144,7 @@ def _thresholds(d: Array, p: Array, t: Array, s: Array, r: Array) -> Array:
 
 def _floored(scores: Array) -> Array:
     """Scores of at least 0, such that equal ones are equal whatever they were added up from."""
-    return np.round(np.maximum(scores, 0.0), 9)
+    return np.maximum(scores, 0.0).round(9)
 
 
 FORMS = {"ic": _independent, "wc": _weighted, "lt": _thresholds}

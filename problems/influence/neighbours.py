@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +44,15 @@ class Rows:
 
 def entering(graph: Graph) -> Rows:
     """Who has an arc to a node; the order of its row is that of the arcs of the graph."""
-    return Rows(_ends(graph.in_degree), graph.sources)
+    return Rows(ends_of(graph.in_degree), graph.sources)
 
 
 def leaving(graph: Graph) -> Rows:
     """Whom a node has an arc to."""
     order = np.argsort(graph.sources, kind="stable")
-    return Rows(_ends(graph.out_degree), graph.targets[order])
+    return Rows(ends_of(graph.out_degree), graph.targets[order])
 
 
-def _ends(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def ends_of(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """Ends of rows of so many entries, from 0, (n + 1,)."""
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])

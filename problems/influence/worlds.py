@@ -66,7 +66,7 @@ class Cascade:
     def draw(self, rng: RNG) -> LiveArcs:
         """One world."""
         if self._even is not None and self._even < 0.3:
-            live = _distinct(self.graph.m, self._even, rng)
+            live = distinct(self.graph.m, self._even, rng)
         else:
             live = np.flatnonzero(rng.random(self.graph.m) < self.probability)
         targets = self.graph.targets[live]
@@ -168,7 +168,7 @@ class Pool:
         return self.count
 
 
-def _distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
+def distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
     """Indices below m, each taken with probability p, by their gaps (Devroye 1986, X.2)."""
     found, last = [], -1
     while last < m - 1:
