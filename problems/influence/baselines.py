@@ -14,41 +14,39 @@ from evo.problem import Baseline, Context, Tell
 from .celf import celf
 from .heuristics import Ranking, degree, generalised_discount, pagerank, single_discount
 from .sketches import opim_c
+from .worlds import Model, Threshold, over_arcs
 
 if TYPE_CHECKING:
     from .problem import Influence
 
 CHEAP = ("degree", "single-discount", "gdd", "pagerank")
-OVER_ARCS = ("celf", "opim-c")  # need arcs that are live independently
+OVER_ARCS = ("celf", "opim-c")  # need live arcs
 FEW = 1 << 21  # nodes times worlds up to which lazy greedy takes a minute or two
 EPSILON = 0.02  # little dearer than the usual 0.1, as bounds mostly end OPIM-C early
 CELLS = 1 << 24  # of the table of seed sets
 
 
-def named(names: Sequence[str] | None, model: str, n: int, worlds: int) -> tuple[str, ...]:
+def named(names: Sequence[str] | None, model: Model, worlds: int) -> tuple[str, ...]:
     """Which baselines a problem has: those asked for, or the cheap ones, and CELF where it is.
 
     Args:
         names: Asked for, None for the default.
-        model: ``ic``, ``wc`` or ``lt``.
-        n: Nodes of the graph.
+        model: What spreads over which graph.
         worlds: Of the search.
 
     Raises:
         ConfigError: There is no such baseline, or not for this model.
     """
     if names is None:
-        return (*CHEAP, "celf") if model != "lt" and n * worlds <= FEW else CHEAP
+        greedy = not isinstance(model, Threshold) and model.graph.n * worlds <= FEW
+        return (*CHEAP, "celf") if greedy else CHEAP
     for name in names:
         if name not in (*CHEAP, *OVER_ARCS):
             raise ConfigError(
                 f"problem.baselines must be among {', '.join((*CHEAP, *OVER_ARCS))}, got {name!r}"
             )
-        if model == "lt" and name in OVER_ARCS:
-            raise ConfigError(
-                f"baseline {name} does not apply to lt: it needs arcs that are live independently",
-                hint=f"leave {name} out of problem.baselines, or take influence/ic or influence/wc",
-            )
+        if name in OVER_ARCS:
+            over_arcs(model, f"baseline {name}", f"leave {name} out of problem.baselines")
     return tuple(dict.fromkeys(names))
 
 
@@ -63,7 +61,7 @@ def methods(
 
     def greedy(tell: Tell) -> Baseline:
         pool = problem.pool(Context())
-        found = celf(pool, k, problem.limit, tell)
+        found = celf(pool, k, problem.limit, tell, backend=problem.backend)
         told = f"celf chose {k} seeds on {len(pool)} worlds from {found.judged:,} gains"
         return Baseline(prefixes(found.nodes, k), told)
 

@@ -9,16 +9,15 @@ grows, and who was worth less than the leader before is not judged again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evo.errors import ConfigError
+from evo.problem import Tell
 
 from .cascades import WORD, Groups, SeedSets, propagated
-from .worlds import Cascade, Pool
+from .worlds import Pool, over_arcs
 
 FIRST = 8 * WORD  # nodes judged at once while nothing is chosen
 LATER = WORD  # and afterwards: a word is not cheaper for fewer
@@ -40,8 +39,9 @@ class Chosen:
 
 
 def celf(
-    pool: Pool, k: int, limit: int | None = None, tell: Callable[[int, int], None] | None = None
-) -> Chosen:
+    pool: Pool, k: int, limit: int | None = None, tell: Tell | None = None,
+    *, backend: str = "auto",
+) -> Chosen:  # fmt: skip
     """The k seeds of greedy maximisation of spread, ties to the lower number.
 
     Args:
@@ -49,13 +49,13 @@ def celf(
         k: How many, at most the nodes of the graph.
         limit: Most steps, None for no limit.
         tell: Told how many are chosen, and of how many.
+        backend: What propagates, see :func:`.cascades.propagated`.
 
     Raises:
-        ConfigError: Worlds have thresholds, under which gains may rise.
+        ConfigError: Worlds have thresholds, under which gains may rise, or the backend is missing.
     """
-    if not isinstance(pool.model, Cascade):
-        raise ConfigError("lazy greedy needs gains that only fall, which thresholds do not give")
-    totals = _Totals(pool, limit)
+    over_arcs(pool.model, "lazy greedy")
+    totals = _Totals(pool, limit, backend)
     nodes = np.empty(k, dtype=np.int32)
     reached = np.zeros(k, dtype=np.int64)
     spread = 0
@@ -83,10 +83,10 @@ def celf(
 class _Totals:
     """Active nodes summed over all worlds, which are whole numbers and therefore exact."""
 
-    def __init__(self, pool: Pool, limit: int | None) -> None:
+    def __init__(self, pool: Pool, limit: int | None, backend: str) -> None:
         self.n = pool.model.graph.n
         self.judged = 0
-        self._pool, self._limit = pool, limit
+        self._pool, self._limit, self._backend = pool, limit, backend
         self._all = Groups(np.zeros(self.n, dtype=np.int32))
 
     def of(
@@ -97,6 +97,9 @@ class _Totals:
         rows = np.empty((len(candidates), len(chosen) + 1), dtype=np.int32)
         rows[:, :-1], rows[:, -1] = chosen, candidates
         sets = SeedSets(rows, self.n)
-        found = propagated(sets, self._pool.model, self._pool, self._all, self._limit)
+        found = propagated(
+            sets, self._pool.model, self._pool, self._all, self._limit,
+            steps=False, backend=self._backend,
+        )  # fmt: skip
         totals = found.active.sum(axis=(1, 2), dtype=np.int64)
         return list(zip(candidates.tolist(), totals.tolist(), strict=True))

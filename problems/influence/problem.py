@@ -21,10 +21,11 @@ from evo.space import SearchSpace, Subset
 from operators import RNG
 
 from .baselines import methods, named
-from .cascades import Groups, Outcomes, SeedSets, propagated
-from .communities import find_communities, read_communities
-from .graphs import Graph, from_networkx, read_graph
-from .objectives import MODES, offered, uneven
+from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
+from .communities import METHODS, find_communities, read_communities
+from .graphs import Graph, from_networkx
+from .objectives import MODES, offered, uneven, uneven_beyond
+from .reading import read_graph
 from .worlds import Model, Pool, independent, thresholds, weighted
 
 MODELS = ("ic", "wc", "lt")
@@ -80,26 +81,48 @@ class SeedBatch:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What they do in all worlds of the split."""
-        problem = self.problem
-        pool = problem.pool(self.context)
-        return propagated(self.sets, problem.model, pool, problem.groups, problem.limit)
+        """What they do in all worlds of the split; without steps where no limit asks for them.
+
+        Communities are told apart where they are known already.
+        """
+        known = vars(self.problem).get("groups", self.problem.together)
+        return self._propagated(known, steps=self.limit is not None)
+
+    @cached_property
+    def grouped(self) -> Outcomes:
+        """The same by communities, which may be found now."""
+        groups, known = self.problem.groups, self.outcomes
+        if known.active.shape[2] == groups.count:
+            return known
+        return self._propagated(groups, steps=self.limit is not None)
 
     @cached_property
     def spread(self) -> NDArray[np.int64]:
         """Active nodes, seeds among them, (P, W)."""
         return self.outcomes.active.sum(axis=2, dtype=np.int64)
 
-    @property
+    @cached_property
     def steps(self) -> NDArray[np.int32]:
         """Steps that activated something, (P, W)."""
-        return self.outcomes.steps
+        known = self.outcomes.steps
+        if known is None:
+            known = self._propagated(self.problem.together, steps=True).steps
+        assert known is not None
+        return known
+
+    def _propagated(self, groups: Groups, *, steps: bool) -> Outcomes:
+        problem = self.problem
+        return propagated(
+            self.sets, problem.model, problem.pool(self.context), groups, problem.limit,
+            steps=steps, backend=problem.backend, device=self.context.device,
+        )  # fmt: skip
 
     def unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
-        own = self.sets.counts(self.problem.groups)[:, None, :-1]
+        own = self.sets.counts(self.problem.groups)[:, :-1]
         sizes = self.problem.groups.sizes[:-1]
-        return uneven(self.outcomes.active[:, :, :-1] - own, sizes, natural=natural)
+        active = self.grouped.active[:, :, :-1]
+        return uneven_beyond(active, own, sizes, natural=natural, backend=self.problem.backend)
 
     def seed_unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly seeds lie over communities, (P,)."""
@@ -111,7 +134,7 @@ class Influence:
     """Choose whom to seed.
 
     Args:
-        graph: File with an edge list or GraphML (see :func:`.graphs.read_graph`), a
+        graph: File with an edge list or GraphML (see :func:`.reading.read_graph`), a
             ``networkx.Graph``, or nothing for Zachary's karate club.
         model: ``ic``, ``wc`` or ``lt``.
         probability: Of an arc under ``ic``, where the graph has none of its own.
@@ -120,15 +143,18 @@ class Influence:
         limit: Most steps; 0 for no limit.
         worlds: On how many common worlds the search judges, and on how many others the front is
             judged again.
-        communities: File with the columns ``node`` and ``comm``; by default Louvain communities.
+        communities: File with the columns ``node`` and ``comm``, or how to find them: ``louvain``
+            or ``leiden``.
         directed: What pairs in the file are; by default what the file says, else undirected.
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
         budget: Which degrees seeds cost: ``out``, or ``total`` as in the published archives.
+        backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
+            fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
         baselines: Methods that a run with baselines compares with: ``degree``,
             ``single-discount``, ``gdd``, ``pagerank``, ``celf``, ``opim-c``; by default the first
-            four, and CELF under ``ic`` and ``wc`` where nodes times worlds are at most two million.
+            four, and CELF where it applies and nodes times worlds are at most two million.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -153,12 +179,14 @@ class Influence:
         component: str = "all",
         mode: str = "clean",
         budget: str = "out",
+        backend: str = "auto",
         seed: int = 0,
         baselines: Sequence[str] | None = None,
     ) -> None:
         _one_of("model", model, MODELS)
         _one_of("mode", mode, MODES)
         _one_of("budget", budget, ("out", "total"))
+        _one_of("backend", backend, BACKENDS)
         _whole("limit", limit, 0)
         if len(worlds) != 2:
             raise ConfigError(
@@ -169,18 +197,17 @@ class Influence:
         self.graph = _graph(graph, directed, component)
         self.most = _most(most, self.graph)
         self.limit = limit or None
-        self.name, self.mode, self._seed = model, mode, seed
+        self.name, self.mode, self.backend, self._seed = model, mode, backend, seed
         self._worlds = {"search": worlds[0], "validation": worlds[1]}
         self.model = self._model(probability, thresholds)
-        self.groups = Groups(
-            read_communities(communities, self.graph)
-            if communities is not None
-            else find_communities(self.graph, seed)
-        )
+        self._communities = communities or "louvain"
+        if self._communities not in METHODS:
+            self.groups = Groups(read_communities(self._communities, self.graph))
+        self.together = Groups(np.zeros(self.graph.n, dtype=np.int32))
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
         self.objectives: Sequence[Objective] = offered(mode == "paper")
-        self._baselines = named(baselines, model, self.graph.n, worlds[0])
+        self._baselines = named(baselines, self.model, worlds[0])
         self.space = SearchSpace((Subset("seeds", self.graph.n, self.most),))
         self._pools: dict[str, Pool] = {}
 
@@ -192,6 +219,11 @@ class Influence:
         if len(bounds) != 2:
             raise ConfigError(f"problem.thresholds must be two rising shares, got {bounds!r}")
         return thresholds(self.graph, *map(float, bounds))
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Communities; found when an objective first asks for them."""
+        return Groups(find_communities(self.graph, self._seed, self._communities))
 
     def batch(self, genomes: Genomes, context: Context) -> SeedBatch:
         """Decode n candidates; nothing is simulated before an objective asks."""
@@ -229,9 +261,9 @@ class Influence:
         """Hashes of what the values stand on."""
         return {
             "graph": self.graph.fingerprint,
-            "communities": hashlib.blake2b(
-                self.groups.community.tobytes(), digest_size=16
-            ).hexdigest(),
+            "communities": self._communities
+            if self._communities in METHODS
+            else hashlib.blake2b(self.groups.community.tobytes(), digest_size=16).hexdigest(),
         }
 
     def describe(self) -> Mapping[str, Any]:
@@ -239,7 +271,9 @@ class Influence:
         graph = self.graph
         return {
             "nodes": graph.n, "arcs": graph.m, "directed": graph.directed,
-            "communities": self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
+            "communities": self._communities
+            if self._communities in METHODS
+            else self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
         }  # fmt: skip
 
     def export(
@@ -259,7 +293,8 @@ class Influence:
     @property
     def bytes_per_candidate(self) -> int:
         """Bits, their sums, and what is kept per world."""
-        per_world = 4 * (self.groups.count + 2)
+        known = vars(self).get("groups")
+        per_world = 4 * (known.count + 2 if known else 64)
         unpacked = 40 if self.name == "lt" else 4
         return unpacked * self.graph.n + per_world * max(self._worlds.values())
 

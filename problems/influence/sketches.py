@@ -4,7 +4,8 @@ A sketch holds who activates one random node: those with a path of live arcs to 
 the limit of steps. A seed set meets a sketch as often as it activates a random node, so that n
 times the share it meets estimates its spread (Borgs et al. 2014). OPIM-C (Tang, Tang, Xiao and Yuan
 2018) chooses on one half of the sketches, bounds on the other, and doubles both until the bounds
-are near enough. Arcs must be live independently: IC, WC, or any probability of an arc.
+are near enough. Models must have live arcs: independent ones of any probability, or those that
+stand for thresholds from 0 to 1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from evo.streams import stream
 from operators import RNG
 
 from .neighbours import Rows, ends_of, entering
-from .worlds import Cascade, Model, distinct
+from .worlds import Cascade, Model, distinct, over_arcs
 
 CELLS = 1 << 24  # bytes that tell which nodes the sketches under way hold; more outgrow caches
 LEAST = 64  # sketches under way at once, however large the graph
@@ -39,18 +40,18 @@ class Sampler:
         rng: Where chance comes from.
 
     Raises:
-        ConfigError: Nodes have thresholds.
+        ConfigError: Nodes have thresholds that live arcs do not stand for.
     """
 
     def __init__(self, model: Model, limit: int | None, rng: RNG) -> None:
-        if not isinstance(model, Cascade):
-            raise ConfigError(
-                "sketches need arcs that are live independently, which thresholds do not give"
-            )
+        over_arcs(model, "reverse reachability")
         self.n = model.graph.n
         self._into, self._limit, self._rng = entering(model.graph), limit, rng
-        self._chance = model.probability
-        self._even = float(self._chance[0]) if np.ptp(self._chance) == 0 else 1.0
+        self._heeding = model.graph.counted_in
+        self._chance = model.probability if isinstance(model, Cascade) else None
+        self._even = 1.0
+        if self._chance is not None and np.ptp(self._chance) == 0:
+            self._even = float(self._chance[0])
         self._most = max(LEAST, CELLS // self.n)
         self._seen = np.zeros(0, dtype=bool)
 
@@ -97,6 +98,10 @@ class Sampler:
     def _live(self, nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Live arcs into nodes: index of the node, and of the arc."""
         counts = self._into.counts(nodes)
+        if self._chance is None:  # each node heeds one neighbour, or itself
+            drawn = (self._rng.random(len(nodes)) * self._heeding[nodes]).astype(np.int64)
+            owner = np.flatnonzero(drawn < counts)
+            return owner, (self._into.ends[nodes] + drawn)[owner]
         ends = np.cumsum(counts)
         total = int(ends[-1])
         if self._even < SPARSE and total:
