@@ -243,6 +243,11 @@ def _check_extras(problem: Any, genomes: Genomes, context: Context, found: Findi
         )
     if hasattr(problem, "ladder"):
         _check_offered(problem, "ladder", problem.ladder, found)
+    if hasattr(problem, "baselines"):
+        for name, find in problem.baselines().items():
+            _check_offered(
+                problem, f"baseline {name}", lambda find=find: find(lambda *_: None).genomes, found
+            )
     for name in ("describe", "fingerprint"):
         if hasattr(problem, name):
             told = found.attempt(name, lambda name=name: json.dumps(dict(getattr(problem, name)())))

@@ -219,7 +219,7 @@ def journey(facts: Facts) -> Section:
         (origin, block_curve(facts, origin, run))
         for run in range(len(facts.runs) if len(facts.runs) == 1 else 0)
         for origin in baseline_names(facts.pool.origin)
-        if origin != "baseline:uniform"
+        if origin in figures.BASELINES and origin != "baseline:uniform"  # the others are lists
     ]
     told = box_text(facts, facts.track)
     told += " Minutes are active search time, interruptions left out."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from evo.errors import ConfigError
 from evo.genomes import Genomes
-from evo.problem import Array, Constraint, Context, Objective
+from evo.problem import Array, Baseline, Constraint, Context, Objective, Tell
 from evo.space import SearchSpace, Subset
 from operators import RNG
 
+from .baselines import methods, named
 from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import METHODS, find_communities, read_communities
 from .graphs import Graph, from_networkx
@@ -165,6 +166,9 @@ class Influence:
         backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
             fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
+        baselines: Methods that a run with baselines compares with: ``degree``,
+            ``single-discount``, ``gdd``, ``pagerank``, ``celf``, ``opim-c``; by default the first
+            four, and CELF where it applies and nodes times worlds are at most two million.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -195,6 +199,7 @@ class Influence:
         pool: str | None = None,
         backend: str = "auto",
         seed: int = 0,
+        baselines: Sequence[str] | None = None,
     ) -> None:
         _one_of("model", model, MODELS)
         _one_of("mode", mode, MODES)
@@ -224,6 +229,7 @@ class Influence:
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
         self.objectives: Sequence[Objective] = offered(mode == "paper")
+        self._baselines = named(baselines, self.model, worlds[0])
         self.space = SearchSpace((Subset("seeds", self.graph.n, self.most),))
         self.variation = variation(operators, self.graph)
         named = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
@@ -269,6 +275,10 @@ class Influence:
         else:
             rows = np.empty((0, self.most), dtype=np.int32)
         return Genomes({"seeds": rows})
+
+    def baselines(self) -> Mapping[str, Callable[[Tell], Baseline]]:
+        """Methods of the field to compare with."""
+        return methods(self, self._baselines, self._seed)
 
     def fingerprint(self) -> Mapping[str, str]:
         """Hashes of what the values stand on."""

@@ -92,7 +92,7 @@ class Cascade:
     def draw(self, rng: RNG) -> LiveArcs:
         """One world."""
         if self._even is not None and self._even < 0.3:
-            live = _distinct(self.graph.m, self._even, rng)
+            live = distinct(self.graph.m, self._even, rng)
         else:
             live = _struck(self._hazard, self._certain, rng)
         return LiveArcs(self.graph.sources[live], self.graph.targets[live])
@@ -193,6 +193,21 @@ def thresholds(graph: Graph, low: float, high: float) -> Threshold | Triggering:
     return Triggering(graph) if (low, high) == (0, 1) else Threshold(graph, low, high)
 
 
+def over_arcs(model: Model, what: str, hint: str | None = None) -> Cascade | Triggering:
+    """The model itself, for what is right over live arcs only.
+
+    Raises:
+        ConfigError: It has thresholds that no live arcs stand for.
+    """
+    if isinstance(model, Threshold):
+        raise ConfigError(
+            f"{what} needs live arcs, which stand for thresholds from 0 to 1 only; these lie "
+            f"between {model.low:g} and {model.high:g}",
+            hint=hint,
+        )
+    return model
+
+
 class Pool:
     """A fixed sequence of worlds, each of a stream of its own.
 
@@ -224,7 +239,7 @@ class Pool:
         return self.count
 
 
-def _distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
+def distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
     """Indices below m, each taken with probability p, by their gaps (Devroye 1986, X.2)."""
     found, last = [], -1
     while last < m - 1:
