@@ -64,7 +64,8 @@ def _degree(graph: Graph, rng: RNG) -> Array:
 
 def _two_hop(graph: Graph, rng: RNG) -> Array:
     """Arcs that leave a node or one that it may activate."""
-    return graph.out_degree + _along(graph) @ graph.out_degree.astype(np.float64)
+    own = graph.out_degree.astype(np.float64)
+    return own + _along(graph) @ own
 
 
 def _core(graph: Graph, rng: RNG) -> Array:

@@ -119,7 +119,8 @@ class Influence:
         limit: Most steps; 0 for no limit.
         worlds: On how many common worlds the search judges, and on how many others the front is
             judged again.
-        communities: File with the columns ``node`` and ``comm``; by default Louvain communities.
+        communities: File with the columns ``node`` and ``comm``, or the community of each node
+            (-1 for none); by default Louvain communities.
         directed: What pairs in the file are; by default what the file says, else undirected.
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
@@ -144,7 +145,7 @@ class Influence:
         most: int | None = None,
         limit: int = 0,
         worlds: Sequence[int] = (128, 4096),
-        communities: str | None = None,
+        communities: Any = None,
         directed: bool | None = None,
         component: str = "all",
         mode: str = "clean",
@@ -167,11 +168,7 @@ class Influence:
         self.name, self.mode, self._seed = model, mode, seed
         self._worlds = {"search": worlds[0], "validation": worlds[1]}
         self.model = self._model(probability, thresholds)
-        self.groups = Groups(
-            read_communities(communities, self.graph)
-            if communities is not None
-            else find_communities(self.graph, seed)
-        )
+        self.groups = Groups(_communities(communities, self.graph, seed))
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
         self.objectives: Sequence[Objective] = offered(mode == "paper")
@@ -267,6 +264,12 @@ def _graph(graph: Any, directed: bool | None, component: str) -> Graph:
     if hasattr(graph, "is_directed"):
         return from_networkx(graph, component)
     return read_graph(str(graph), directed, component)
+
+
+def _communities(given: Any, graph: Graph, seed: int) -> NDArray[np.int32]:
+    if given is None:
+        return find_communities(graph, seed)
+    return given if isinstance(given, np.ndarray) else read_communities(given, graph)
 
 
 def _most(most: int | None, graph: Graph) -> int:
