@@ -78,7 +78,8 @@ def _core(graph: Graph, rng: RNG) -> Array:
 def _pagerank(graph: Graph, rng: RNG) -> Array:
     import networkx
 
-    found = networkx.pagerank(_networkx(graph, networkx.DiGraph), alpha=DAMPING, tol=1e-10)
+    reversed_ = _networkx(graph, networkx.DiGraph)
+    found = networkx.pagerank(reversed_, alpha=DAMPING, max_iter=_ROUNDS, tol=1e-10)
     return np.array([found[node] for node in range(graph.n)], dtype=np.float64)
 
 

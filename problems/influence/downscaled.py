@@ -67,10 +67,16 @@ class Downscaled:
         community, draw = large.groups.community, stream(seed, "downscale", downscale)
         found = shrunk(large.graph, community, downscale, draw, paper=self._paper)
         self.ratio = large.graph.n / found.graph.n
+        if large.most < self.ratio:
+            raise ConfigError(
+                f"problem.most is {large.most}, but each seed of a graph {self.ratio:.3g} times "
+                "smaller stands for as many nodes",
+                hint="raise problem.most, or lower problem.downscale",
+            )
         own = {
             "graph": found.graph,
             "communities": np.unique(found.community, return_inverse=True)[1].astype(np.int32),
-            "most": max(1, int(large.most / self.ratio)),
+            "most": int(large.most / self.ratio),
         }
         self.small = Influence(**{**settings, **own})
         self._ranked = [

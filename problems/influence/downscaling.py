@@ -177,17 +177,17 @@ def upscaled(
 ) -> NDArray[np.int32]:
     """Seed sets of the large graph for those of the small one.
 
-    With r large nodes per small one, S seeds become ⌊S r⌋. Each stands for ⌊r⌋ nodes of its
-    community: those whose rank, as a share of the community, is nearest to its own; the rest are
-    one more for each seed, those of high rank first. Should a community have too few nodes, the
-    highest ranks of the whole graph fill in.
+    With r large nodes per small one, S seeds become ⌊S r⌋. Each seed, those of high rank in the
+    whole graph first, takes ⌊r⌋ nodes of its community: those not taken yet whose rank there is
+    nearest to its own, the higher one of two. Then each takes one more, until they are enough.
+    Should a community have too few nodes, the highest ranks of the whole graph fill in.
 
     Args:
         rows: Seeds of each set, padded with -1, (P, most).
         small: The small graph, ranked.
         large: The large graph, ranked by the same measure.
-        paper: As released: the rank of the seed from 1 is compared with the measure of large nodes
-            itself.
+        paper: As released: the rank of the seed from 1 is compared with the measure of large nodes,
+            which is below 1 for most measures, so that the highest rank that is left is nearest.
 
     Returns:
         Seeds in the large graph, ascending, padded with -1, (P, largest possible set).
@@ -205,14 +205,9 @@ def upscaled(
 
 
 def _nearest(seed: int, small: Ranked, large: Ranked, paper: bool) -> list[int]:
-    """Large nodes of the community of a small one, those first that it stands for first."""
-    community = int(small.community[seed])
-    nodes, rank = large.members[community], int(small.rank[seed])
-    if paper:
-        off = np.abs(large.value[nodes] - (rank + 1))
-    else:
-        scale = len(nodes) / len(small.members[community])
-        off = np.abs(np.arange(len(nodes)) - ((rank + 0.5) * scale - 0.5))
+    """Large nodes of the community of a small one, the nearest first."""
+    nodes, rank = large.members[int(small.community[seed])], int(small.rank[seed])
+    off = np.abs(large.value[nodes] - (rank + 1) if paper else np.arange(len(nodes)) - rank)
     return nodes[np.argsort(off, kind="stable")].tolist()
 
 
