@@ -14,6 +14,8 @@ import networkx as nx
 import numpy as np
 import pytest
 from local_data import data
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import jensenshannon
 
 from evo.cli import main
@@ -75,10 +77,19 @@ def random_graph(n: int, m: int, directed: bool, seed: int) -> Graph:
 # -- propagation -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["numpy", "numba", "torch"])
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    return request.param
+
+
 @pytest.mark.parametrize("limit", [None, 1, 3])
 @pytest.mark.parametrize("kind", ["ic", "wc", "lt"])
 @pytest.mark.parametrize("directed", [False, True])
-def test_populations_spread_as_one_set_at_a_time(directed: bool, kind: str, limit: Any) -> None:
+def test_populations_spread_as_one_set_at_a_time(
+    directed: bool, kind: str, limit: Any, backend: str
+) -> None:
     graph = random_graph(40, 120, directed, 1)
     models = {"ic": lambda: independent(graph, 0.2), "wc": lambda: weighted(graph),
               "lt": lambda: thresholds(graph, 0.1, 0.5)}  # fmt: skip
@@ -88,18 +99,13 @@ def test_populations_spread_as_one_set_at_a_time(directed: bool, kind: str, limi
     groups = Groups(rng.integers(-1, 3, 40).astype(np.int32))
     worlds = list(Pool(model, 3, "search", 6))
 
-    found = propagated(SeedSets(rows, 40), model, worlds, groups, limit)
+    found = propagated(SeedSets(rows, 40), model, worlds, groups, limit, backend=backend)
 
     for w, world in enumerate(worlds):
         for p, row in enumerate(rows):
             seeds = set(row[row >= 0].tolist())
             if isinstance(world, LiveArcs):
-                ends = np.append(world.starts[1:], len(world.sources))
-                arcs = [
-                    (int(u), int(v))
-                    for v, a, b in zip(world.reached, world.starts, ends, strict=True)
-                    for u in world.sources[a:b]
-                ]
+                arcs = list(zip(world.sources.tolist(), world.targets.tolist(), strict=True))
                 active, steps = over_arcs(seeds, arcs, limit)
             else:
                 assert isinstance(world, Thresholds)
@@ -108,6 +114,67 @@ def test_populations_spread_as_one_set_at_a_time(directed: bool, kind: str, limi
             assert found.active[p, w].tolist() == expected.tolist()
             assert found.steps[p, w] == steps
     assert found.steps.max() > 1 or limit == 1
+
+
+@pytest.mark.parametrize(
+    ("arcs", "seeds"), [(60_000, 200), (9_000, 200), (9_000, 3)], ids=["dense", "both", "few"]
+)
+@pytest.mark.parametrize("kind", ["ic", "wc", "lt"])
+def test_compiled_code_counts_as_numpy(arcs: int, seeds: int, kind: str) -> None:
+    pytest.importorskip("numba")
+    graph = random_graph(4000, arcs, True, 1)
+    model = {"ic": independent(graph, 0.15), "wc": weighted(graph),
+             "lt": thresholds(graph, 0.05, 0.4)}[kind]  # fmt: skip
+    rng = np.random.default_rng(0)
+    sets = SeedSets(drawn(rng, 4000, 70, seeds), 4000)
+    groups = Groups(rng.integers(-1, 3, 4000).astype(np.int32))
+    worlds = list(Pool(model, 3, "search", 5))
+    for limit in (None, 1, 4):
+        slow = propagated(sets, model, worlds, groups, limit, backend="numpy")
+        assert slow.steps is not None
+        for _ in range(2):
+            fast = propagated(sets, model, worlds, groups, limit, backend="numba")
+            assert np.array_equal(fast.active, slow.active)
+            assert np.array_equal(fast.steps, slow.steps)
+            short = propagated(sets, model, worlds, groups, limit, steps=False, backend="numba")
+            assert np.array_equal(short.active, slow.active)
+            assert short.steps is None
+    if kind != "lt":
+        assert all(("components", groups) in world.forms for world in worlds)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_threads_count_alike(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    graph = random_graph(300, 900, False, 1)
+    model, groups = weighted(graph), Groups(np.zeros(300, dtype=np.int32))
+    sets = SeedSets(drawn(np.random.default_rng(0), 300, 20, 9), 300)
+    pool = Pool(model, 3, "search", 50)
+    fast = propagated(sets, model, pool, groups, None, backend="numba")
+    slow = propagated(sets, model, pool, groups, None, backend="numpy")
+    assert np.array_equal(fast.active, slow.active)
+    assert np.array_equal(fast.steps, slow.steps)
+
+
+def test_strong_components_are_those_of_scipy() -> None:
+    condensation = pytest.importorskip("problems.influence.condensation")
+    rng = np.random.default_rng(0)
+    for m in (50, 150, 400):
+        graph = random_graph(120, m, True, m)
+        place = rng.permutation(120).astype(np.uint32)
+        starts, tails, heads = condensation.by_source(graph.sources, graph.targets, place, 120)
+        arcs = csr_array((np.ones(graph.m), (place[graph.sources], place[graph.targets])))
+        arcs.resize(120, 120)
+        assert np.array_equal(starts, csr_array(arcs).indptr)
+        count, label = connected_components(arcs, directed=True, connection="strong")
+        found, number = condensation.components(starts, heads)
+        assert number == count == len(set(zip(found.tolist(), label.tolist(), strict=True)))
+        one, two = condensation.between(tails, heads, found, number)
+        assert (found[tails] >= found[heads]).all()
+        assert (np.diff(one.astype(int)) <= 0).all()
+        expected = [(a, b) for a, b in zip(found[tails], found[heads], strict=True) if a != b]
+        assert sorted(zip(one.tolist(), two.tolist(), strict=True)) == sorted(expected)
 
 
 def exact(graph: Graph, p: np.ndarray, seeds: set[int], limit: int | None) -> tuple[float, float]:
@@ -154,11 +221,8 @@ def test_arcs_are_live_as_often_as_they_should_be() -> None:
             graph.sources.tolist(), graph.targets.tolist(), strict=True))}  # fmt: skip
         for _ in range(4000):
             world = model.draw(rng)
-            ends = np.append(world.starts[1:], len(world.sources))
-            targets = np.repeat(world.reached, ends - world.starts)
-            rows = [
-                place[arc] for arc in zip(world.sources.tolist(), targets.tolist(), strict=True)
-            ]
+            arcs = zip(world.sources.tolist(), world.targets.tolist(), strict=True)
+            rows = [place[arc] for arc in arcs]
             assert len(set(rows)) == len(rows)
             counts[rows] += 1
         p = model.probability

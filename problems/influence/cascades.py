@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from evo.errors import ConfigError
 
 from .worlds import LiveArcs, Model, Threshold, Thresholds, World
 
 Words = NDArray[np.uint64]
 WORD = 64
+BACKENDS = ("auto", "numba", "numpy", "torch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,13 @@ class Groups:
         """Nodes group by group, (n,)."""
         return np.argsort(self.of, kind="stable")
 
+    @cached_property
+    def place(self) -> NDArray[np.uint32]:
+        """Where each node stands in that order, (n,)."""
+        found = np.empty(len(self.order), np.uint32)
+        found[self.order] = np.arange(len(self.order), dtype=np.uint32)
+        return found
+
     def summed(self, bits: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Sums of rows per group, (n, p) to (p, g)."""
         sums = np.zeros((self.count, bits.shape[1]), dtype=np.int64)
@@ -103,16 +115,17 @@ class Outcomes:
 
     Args:
         active: Nodes active in the end, seeds among them, per group, (P, W, g).
-        steps: Steps that activated something, (P, W).
+        steps: Steps that activated something, (P, W), where they were wanted.
     """
 
     active: NDArray[np.int32]
-    steps: NDArray[np.int32]
+    steps: NDArray[np.int32] | None
 
 
 def propagated(
-    sets: SeedSets, model: Model, worlds: Iterable[World], groups: Groups, limit: int | None
-) -> Outcomes:
+    sets: SeedSets, model: Model, worlds: Iterable[World], groups: Groups, limit: int | None,
+    *, steps: bool = True, backend: str = "auto", device: str = "cpu",
+) -> Outcomes:  # fmt: skip
     """All sets in all worlds.
 
     Args:
@@ -121,33 +134,62 @@ def propagated(
         worlds: W of them.
         groups: Whom to count together.
         limit: Most steps, None for no limit.
+        steps: Whether steps are wanted; without them and without a limit it is faster.
+        backend: One of :data:`BACKENDS`; all count the same. ``auto`` takes ``torch`` on other
+            devices than the CPU, there ``numba`` where it is installed.
+        device: Where ``torch`` propagates.
+
+    Raises:
+        ConfigError: The backend is not installed.
     """
-    active, steps = [], []
+    if backend == "torch" or (backend == "auto" and device != "cpu"):
+        from . import on_device
+
+        return on_device.propagated(sets, model, worlds, groups, limit, steps, device)
+    compiled = _compiled(backend)
+    if compiled is not None:
+        return compiled.propagated(sets, model, worlds, groups, limit, steps)
+    active, took = [], []
     for world in worlds:
         if isinstance(world, LiveArcs):
-            words, took = _reached(sets, world, limit)
+            words, lasted = _reached(sets, world, limit)
             parts = [groups.summed(_bits(word)) for word in words]
             active.append(np.concatenate(parts)[: len(sets)])
         else:
             assert isinstance(model, Threshold)
-            found, took = _persuaded(sets, model, world, limit)
+            found, lasted = _persuaded(sets, model, world, limit)
             active.append(groups.summed(found))
-        steps.append(took)
-    return Outcomes(
-        np.stack(active, axis=1).astype(np.int32), np.stack(steps, axis=1).astype(np.int32)
-    )
+        took.append(lasted)
+    counts = np.stack(active, axis=1).astype(np.int32)
+    return Outcomes(counts, np.stack(took, axis=1).astype(np.int32) if steps else None)
+
+
+def _compiled(backend: str) -> Any:
+    """The module of compiled code, None where NumPy is to do it."""
+    if backend == "numpy":
+        return None
+    try:
+        return import_module(".compiled", __package__)
+    except ImportError as error:
+        if backend == "auto":
+            return None
+        raise ConfigError(
+            f"backend 'numba' cannot be loaded: {error}",
+            hint="pip install 'evoprune[influence]', or leave problem.backend out",
+        ) from error
 
 
 def _reached(sets: SeedSets, world: LiveArcs, limit: int | None) -> tuple[Words, NDArray[np.int64]]:
     """Active nodes as words (K, n), and steps of each set, (P,)."""
     active = sets.words.copy()
     fresh = active
+    heads = world.targets[world.starts]
     steps = np.zeros(len(active) * WORD, dtype=np.int64)
-    while len(world.starts) and (limit is None or steps.max() < limit):
+    while len(heads) and (limit is None or steps.max() < limit):
         found = np.zeros_like(active)
         for k, words in enumerate(fresh):
             carried = np.bitwise_or.reduceat(words[world.sources], world.starts)
-            found[k, world.reached] = carried & ~active[k, world.reached]
+            found[k, heads] = carried & ~active[k, heads]
         alive = np.bitwise_or.reduce(found, axis=1)  # (K,)
         if not alive.any():
             break
@@ -164,11 +206,12 @@ def _persuaded(
     which, node = sets.members
     active = np.zeros((sets.n, len(sets)), dtype=bool)
     active[node, which] = True
-    share = np.zeros(active.shape)
+    need = model.needs(world)[:, None].astype(np.float32)
+    near = np.zeros(active.shape, dtype=np.float32)
     fresh, steps = active.copy(), np.zeros(len(sets), dtype=np.int64)
     while limit is None or steps.max(initial=0) < limit:
-        share += model.shares @ fresh.astype(np.float64)
-        fresh = (share > world.least[:, None] + 1e-12) & ~active
+        near += model.neighbours @ fresh.astype(np.float32)
+        fresh = (near >= need) & ~active
         alive = fresh.any(axis=0)
         if not alive.any():
             break

@@ -8,7 +8,6 @@ above and binary ones below, time cut to whole steps, all values to be maximised
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from .problem import SeedBatch
 
 MODES = ("clean", "paper")
+LN2 = float(np.log(2))
 
 
 def offered(paper: bool) -> tuple[Objective, ...]:
@@ -69,27 +69,25 @@ def uneven(counts: NDArray[Any], sizes: NDArray[Any], *, natural: bool = False) 
         natural: Natural logarithms in the distance, binary ones in its largest value, as MOEIM; it
             then ends at √ln 2, but for nobody, which is 1.
     """
-    communities = len(sizes)
-    rates = counts / sizes
+    rates = counts * (1.0 / sizes)
     total = rates.sum(axis=-1, keepdims=True)
-    shares = rates / np.where(total > 0, total, 1.0)
-    log: Callable[[Array], Array] = np.log if natural else np.log2
-    equal = np.full(communities, 1.0 / communities)
-    alone = np.zeros(communities)
-    alone[:1] = 1.0
-    most = float(_distance(alone, equal, np.log2))
-    found = _distance(shares, equal, log) / most if most > 0 else np.zeros(total.shape[:-1])
-    return np.where(total[..., 0] > 0, found, 1.0)
+    rates /= np.where(total > 0, total, 1.0)
+    most = np.sqrt(_divergence(np.eye(1, len(sizes))[0]) / LN2)
+    found = np.sqrt(_divergence(rates) / (1.0 if natural else LN2))
+    return np.where(total[..., 0] > 0, found / most if most > 0 else 0.0, 1.0)
 
 
-def _distance(p: Array, q: Array, log: Callable[[Array], Array]) -> Array:
-    """Square root of the Jensen-Shannon divergence along the last axis."""
-    middle = (p + q) / 2
-    halves = (_relative(p, middle, log) + _relative(q, middle, log)) / 2
-    return np.sqrt(np.maximum(halves, 0.0))
+def _divergence(shares: Array) -> Array:
+    """Jensen-Shannon divergence between shares and equal ones along the last axis, in nats.
 
-
-def _relative(p: Array, q: Array, log: Callable[[Array], Array]) -> Array:
-    p, q = np.broadcast_arrays(p, q)
-    safe = np.where(p > 0, p, 1.0) / np.where(p > 0, q, 1.0)
-    return (p * log(safe)).sum(axis=-1)
+    That is H((x + u) / 2) - (H(x) + H(u)) / 2; what rounding leaves of nothing is nothing.
+    """
+    equal = 1.0 / shares.shape[-1]
+    middle = 0.5 * shares + 0.5 * equal
+    mixed = np.log(middle)
+    mixed *= middle
+    own = np.maximum(shares, 1e-300)
+    np.log(own, out=own)
+    own *= shares
+    found = 0.5 * own.sum(axis=-1) - mixed.sum(axis=-1) + 0.5 * np.log(equal)
+    return np.where(found > 1e-14, found, 0.0)

@@ -20,7 +20,7 @@ from evo.problem import Array, Constraint, Context, Objective
 from evo.space import SearchSpace, Subset
 from operators import RNG
 
-from .cascades import Groups, Outcomes, SeedSets, propagated
+from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import find_communities, read_communities
 from .graphs import Graph, from_networkx, read_graph
 from .objectives import MODES, offered, uneven
@@ -79,20 +79,28 @@ class SeedBatch:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What they do in all worlds of the split."""
-        problem = self.problem
-        pool = problem.pool(self.context)
-        return propagated(self.sets, problem.model, pool, problem.groups, problem.limit)
+        """What they do in all worlds of the split; without steps where no limit asks for them."""
+        return self._propagated(steps=self.limit is not None)
 
     @cached_property
     def spread(self) -> NDArray[np.int64]:
         """Active nodes, seeds among them, (P, W)."""
         return self.outcomes.active.sum(axis=2, dtype=np.int64)
 
-    @property
+    @cached_property
     def steps(self) -> NDArray[np.int32]:
         """Steps that activated something, (P, W)."""
-        return self.outcomes.steps
+        known = self.outcomes.steps
+        found = self._propagated(steps=True).steps if known is None else known
+        assert found is not None
+        return found
+
+    def _propagated(self, *, steps: bool) -> Outcomes:
+        problem = self.problem
+        return propagated(
+            self.sets, problem.model, problem.pool(self.context), problem.groups, problem.limit,
+            steps=steps, backend=problem.backend, device=self.context.device,
+        )  # fmt: skip
 
     def unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
@@ -125,6 +133,8 @@ class Influence:
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
         budget: Which degrees seeds cost: ``out``, or ``total`` as in the published archives.
+        backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
+            fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
 
     Raises:
@@ -150,11 +160,13 @@ class Influence:
         component: str = "all",
         mode: str = "clean",
         budget: str = "out",
+        backend: str = "auto",
         seed: int = 0,
     ) -> None:
         _one_of("model", model, MODELS)
         _one_of("mode", mode, MODES)
         _one_of("budget", budget, ("out", "total"))
+        _one_of("backend", backend, BACKENDS)
         _whole("limit", limit, 0)
         if len(worlds) != 2:
             raise ConfigError(
@@ -165,7 +177,7 @@ class Influence:
         self.graph = _graph(graph, directed, component)
         self.most = _most(most, self.graph)
         self.limit = limit or None
-        self.name, self.mode, self._seed = model, mode, seed
+        self.name, self.mode, self.backend, self._seed = model, mode, backend, seed
         self._worlds = {"search": worlds[0], "validation": worlds[1]}
         self.model = self._model(probability, thresholds)
         self.groups = Groups(_communities(communities, self.graph, seed))

@@ -8,9 +8,10 @@ all candidates are judged on the same ones, so that differences between them are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +23,28 @@ from operators import RNG
 
 from .graphs import Graph
 
+T = TypeVar("T")
 KEPT = 1 << 29  # bytes of worlds kept from one call to the next; larger pools are drawn anew
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LiveArcs:
-    """The arcs of one world, by target.
+    """The arcs of one world.
 
     Args:
         sources: Where they come from, (live,).
-        reached: Their targets, each once, ascending, (r,).
-        starts: Index of the first arc of each target, (r,).
+        targets: Where they lead, ascending, (live,).
+        forms: What kernels made of them.
     """
 
     sources: NDArray[np.int32]
-    reached: NDArray[np.int32]
-    starts: NDArray[np.int64]
+    targets: NDArray[np.int32]
+    forms: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def starts(self) -> NDArray[np.intp]:
+        """Index of the first arc of each target, (r,)."""
+        return np.flatnonzero(np.diff(self.targets, prepend=-1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +55,13 @@ class Thresholds:
 
 
 World = LiveArcs | Thresholds
+
+
+def form(forms: dict[Any, T], key: Any, make: Callable[[], T]) -> T:
+    """What was made under that key, made now if it was not."""
+    if key not in forms:
+        forms[key] = make()
+    return forms[key]
 
 
 @dataclass(frozen=True)
@@ -69,14 +83,12 @@ class Cascade:
             live = _distinct(self.graph.m, self._even, rng)
         else:
             live = np.flatnonzero(rng.random(self.graph.m) < self.probability)
-        targets = self.graph.targets[live]
-        starts = np.flatnonzero(np.diff(targets, prepend=-1))
-        return LiveArcs(self.graph.sources[live], targets[starts], starts)
+        return LiveArcs(self.graph.sources[live], self.graph.targets[live])
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Bytes of a world, about."""
-        return int(16 * self.probability.sum()) + 64
+        """Bytes of a world and of what kernels make of it, about."""
+        return int(24 * self.probability.sum()) + 8 * self.graph.n + 64
 
 
 @dataclass(frozen=True)
@@ -86,14 +98,18 @@ class Threshold:
     graph: Graph
     low: float
     high: float
+    forms: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def needs(self, world: Thresholds) -> NDArray[np.int64]:
+        """Least number of active in-neighbours that activates each node, at least 1, (n,)."""
+        return np.floor(world.least * self.graph.counted_in + 1e-9).astype(np.int64) + 1
 
     @cached_property
-    def shares(self) -> csr_array:
-        """Rows of targets, 1 / in-degree for each in-neighbour, (n, n)."""
+    def neighbours(self) -> csr_array:
+        """Rows of targets, 1 for each in-neighbour, (n, n)."""
         graph = self.graph
-        each = 1.0 / np.maximum(graph.counted_in, 1)[graph.targets]
-        places = (graph.targets, graph.sources)
-        return csr_array((each, places), shape=(graph.n, graph.n))
+        each = np.ones(graph.m, np.float32)
+        return csr_array((each, (graph.targets, graph.sources)), shape=(graph.n, graph.n))
 
     def draw(self, rng: RNG) -> Thresholds:
         """One world."""
