@@ -39,7 +39,7 @@ from problems.influence.problem import Influence
 from problems.influence.worlds import LiveArcs, Pool
 
 GRAPHS = ("facebook_combined_un", "CA-HepTh_un", "lastfm_un", "gnutella_di", "wiki-vote_di")
-SCALES = (2, 4, 8)
+SCALES = (2, 4, 8, 16)
 SHARE = 2.5  # per cent of nodes that may be seeds
 SAMPLE, WORLDS = 200, 16  # of candidates and worlds, for counting attempts
 SIMULATIONS = 100  # of an upscaled set, as published
@@ -87,9 +87,9 @@ def attempts(problem: Influence, rows: Any) -> float:
     each = found.active[:, :, : len(known)] @ known  # (P, W)
     row, world = rows[0], worlds[0]
     assert isinstance(world, LiveArcs)
-    live = np.repeat(world.reached, np.diff(np.append(world.starts, len(world.sources))))
+    arcs = list(zip(world.sources.tolist(), world.targets.tolist(), strict=True))
     active = set(row[row >= 0].tolist())
-    while fresh := {v for u, v in zip(world.sources, live, strict=True) if u in active} - active:
+    while fresh := {v for u, v in arcs if u in active} - active:
         active |= fresh
     assert sum(int(degree[v]) for v in active) == each[0, 0], "attempts are counted wrongly"
     return float(each.mean())
@@ -197,15 +197,16 @@ def main() -> None:
     parser.add_argument("--probability", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--population", type=int, default=100)
-    parser.add_argument("--generations", type=int, default=200)
+    parser.add_argument("--generations", type=int, default=100)
     parser.add_argument("--worlds", type=int, default=100, help="of the search")
-    parser.add_argument("--judged", type=int, default=1000, help="worlds of the judgement")
+    parser.add_argument("--judged", type=int, default=500, help="worlds of the judgement")
     parser.add_argument("--paper", action="store_true", help="scale as the released code does")
     parser.add_argument("--out", type=Path, default=Path("runs/downscaling.jsonl"))
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     lines = read(arguments.out)
     done = {(line["case"], line["seed"], line["scale"]) for line in lines}
+    searched({"id": "influence/wc"}, 0, argparse.Namespace(population=4, generations=1))  # compiles
     for seed in range(arguments.seeds):
         for graph in arguments.graphs:
             for model in arguments.models:

@@ -130,9 +130,15 @@ class Downscaled:
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for reports."""
-        told, small = dict(self.large.describe()), self.small.graph
-        notes = [f"of the small graph: {note}" for note in small.notes]
-        return told | {"small_nodes": small.n, "small_arcs": small.m, "small_notes": notes}
+        told, small = dict(self.large.describe()), self.small.describe()
+        return told | {
+            "facts": {**told["facts"], "searched on": small["facts"]["size"]},
+            "notes": [*told["notes"], *(f"downscaled: {note}" for note in small["notes"])],
+        }
+
+    def drawing(self, genomes: Genomes) -> Mapping[str, Any]:
+        """The large graph with the seeds that n candidates are brought back to."""
+        return self.large.drawing(self.upscaled(genomes))
 
     def export(
         self, genomes: Genomes, folder: Path, *, expected: Mapping[str, float]

@@ -22,6 +22,7 @@ from operators import RNG
 
 from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import find_communities, read_communities
+from .drawing import drawn
 from .graphs import Graph, from_networkx, read_graph
 from .objectives import MODES, offered, uneven
 from .worlds import Model, Pool, independent, thresholds, weighted
@@ -235,11 +236,17 @@ class Influence:
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for reports."""
-        graph = self.graph
+        graph, communities = self.graph, self.groups.count - 1
+        pairs = f"{graph.m:,} arcs" if graph.directed else f"{graph.m // 2:,} edges"
         return {
             "nodes": graph.n, "arcs": graph.m, "directed": graph.directed,
-            "communities": self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
+            "communities": communities, "model": self.name, "notes": list(graph.notes),
+            "facts": {"size": f"{graph.n:,} nodes, {pairs}, {communities} communities"},
         }  # fmt: skip
+
+    def drawing(self, genomes: Genomes) -> Mapping[str, Any]:
+        """The graph with the seeds of n candidates."""
+        return drawn(self.graph, self.groups, genomes["seeds"], self._seed)
 
     def export(
         self, genomes: Genomes, folder: Path, *, expected: Mapping[str, float]
