@@ -141,15 +141,14 @@ def _correlations(facts: Facts) -> str:
         return ""
     every = pool.fitness[(pool.origin == "search") & pool.feasible]
     spec = correlation.heat(facts.objectives, pool.fitness[facts.front], every)
-    return "<h3>How objectives go together</h3>" + plot(
-        "correlation", spec,
+    told = (
         "Pearson's r of every two objectives: positive where they get better together, negative "
         "where one costs the other. Below the diagonal over the "
         f"{count(len(facts.front), 'front member')}, above it over all "
-        f"{count(len(every), 'feasible candidate')} of the search. No number: one of the two never "
-        "changes.",
-        label="Correlation of objectives",
-    )  # fmt: skip
+        f"{count(len(every), 'feasible candidate')} of the search; empty where one never changes."
+    )
+    heading = "<h3>How objectives go together</h3>"
+    return heading + plot("correlation", spec, told, label="Correlation of objectives")
 
 
 def thinned(facts: Facts) -> Facts:

@@ -238,10 +238,11 @@ class Influence:
         """Facts for reports."""
         graph, communities = self.graph, self.groups.count - 1
         pairs = f"{graph.m:,} arcs" if graph.directed else f"{graph.m // 2:,} edges"
+        groups = f"{communities} {'community' if communities == 1 else 'communities'}"
         return {
             "nodes": graph.n, "arcs": graph.m, "directed": graph.directed,
             "communities": communities, "model": self.name, "notes": list(graph.notes),
-            "facts": {"size": f"{graph.n:,} nodes, {pairs}, {communities} communities"},
+            "facts": {"size": f"{graph.n:,} nodes, {pairs}, {groups}"},
         }  # fmt: skip
 
     def drawing(self, genomes: Genomes) -> Mapping[str, Any]:
