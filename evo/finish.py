@@ -73,6 +73,8 @@ def finish(run: Run, on_progress: Progress | None = None) -> Result:
         _validate(run, tell)
     if hasattr(run.problem, "confirm"):
         _confirm(run, tell)
+    if hasattr(run.problem, "drawing"):
+        _draw(run, tell)
     run.file.set_meta(status="finished", reason=run.reason)
     return summary(run.folder)
 
@@ -246,6 +248,15 @@ def _confirm(run: Run, tell: Progress) -> None:
         columns = np.stack([np.asarray(found[n], dtype=np.float64) for n in known], axis=1)
         run.file.judge("confirmed", ids[todo].tolist(), known, columns)
     tell("confirm", len(todo), len(todo))
+
+
+def _draw(run: Run, tell: Progress) -> None:
+    """Record a picture with what the members of the front chose in it."""
+    ids, genomes, _ = _fronts(run)
+    if len(ids):
+        tell("drawing", 0, len(ids))
+        told = run.problem.drawing(genomes)  # type: ignore[attr-defined]
+        run.file.set_meta(drawing={**told, "ids": ids.tolist()})
 
 
 @contextlib.contextmanager

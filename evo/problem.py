@@ -230,7 +230,12 @@ class Problem(Protocol):
       machine and values depend on; the run keeps it and gives it back on resume;
     - ``measure(names, device)``: measure now what these objectives need measured, before any worker
       is given the measurements;
-    - ``describe() -> Mapping``: JSON facts for report and `evo show`;
+    - ``describe() -> Mapping``: JSON facts for report and `evo show`; its ``notes`` are sentences
+      told as a run begins, its ``facts`` are words by name;
+    - ``drawing(genomes) -> Mapping``: JSON facts of a picture with what each candidate chose in it,
+      recorded as a run ends: ``names``, ``x``, ``y`` and ``group`` of nodes (-1 for none), pairs
+      of ``edges`` that are shown of ``edges_in_all``, ``marks`` (nodes of each candidate), and what
+      ``nodes``, ``groups`` and ``marked`` nodes are called; or why it is ``left_out``;
     - ``bytes_per_candidate -> int`` and ``bytes_beside -> int``: hints for the chunk planner, what
       one more candidate takes and what judging takes whatever their number;
     - ``work() -> Mapping[str, float]``: counts of what was done in this process so far, which the

@@ -253,6 +253,10 @@ def _check_extras(problem: Any, genomes: Genomes, context: Context, found: Findi
             told = found.attempt(name, lambda name=name: json.dumps(dict(getattr(problem, name)())))
             if told is not None:
                 found.append(Finding(f"{name} is JSON", True))
+    if hasattr(problem, "drawing"):
+        told = found.attempt("drawing", lambda: json.dumps(dict(problem.drawing(genomes))))
+        if told is not None:
+            found.append(Finding("drawing is JSON", True))
     if getattr(problem, "validation", False):
         other = Context(device=context.device, seed=context.seed, split="validation")
         values = found.attempt(

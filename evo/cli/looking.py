@@ -307,7 +307,7 @@ def _run_row(view: RunView) -> Row:
 
 
 def _run_facts(view: RunView) -> dict[str, Any]:
-    skipped = {"describe", "parts"}
+    skipped = {"describe", "drawing", "parts"}
     volumes = [g.hypervolume for g in view.generations if g.complete]
     return {
         **_run_row(view),

@@ -30,6 +30,7 @@ _NAMES = {"problem": "stands on", "git": "source", "reason": "stopped"}
 _TOLD = {
     "config",
     "describe",
+    "drawing",
     "parts",
     "fingerprint",
     "box",

@@ -23,6 +23,7 @@ from operators import RNG
 from .baselines import methods, named
 from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import METHODS, find_communities, read_communities
+from .drawing import NODES, drawn
 from .graphs import Graph, from_networkx
 from .objectives import MODES, offered, uneven, uneven_beyond
 from .pools import promising, read_pool
@@ -151,8 +152,8 @@ class Influence:
             judged again.
         stock: Above 1, there are so many times more worlds, and each candidate of the search is
             judged on some of its own: nearly independent simulations instead of common ones.
-        communities: File with the columns ``node`` and ``comm``, or how to find them: ``louvain``
-            or ``leiden``.
+        communities: File with the columns ``node`` and ``comm``, the community of each node (-1 for
+            none), or how to find them: ``louvain`` or ``leiden``.
         directed: What pairs in the file are; by default what the file says, else undirected.
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
@@ -188,7 +189,7 @@ class Influence:
         most: int | None = None,
         limit: int = 0,
         worlds: Sequence[int] = (128, 4096),
-        communities: str | None = None,
+        communities: Any = None,
         directed: bool | None = None,
         component: str = "all",
         mode: str = "clean",
@@ -222,9 +223,12 @@ class Influence:
         self.worlds = {"search": worlds[0], "validation": worlds[1]}
         self._stock, self._initial = stock, initial
         self.model = self._model(probability, thresholds)
-        self._communities = communities or "louvain"
-        if self._communities not in METHODS:
-            self.groups = Groups(read_communities(self._communities, self.graph))
+        self._method = _method(communities)
+        if self._method is None:
+            given = isinstance(communities, np.ndarray)
+            self.groups = Groups(
+                communities if given else read_communities(communities, self.graph)
+            )
         self.together = Groups(np.zeros(self.graph.n, dtype=np.int32))
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
@@ -232,8 +236,8 @@ class Influence:
         self._baselines = named(baselines, self.model, worlds[0])
         self.space = SearchSpace((Subset("seeds", self.graph.n, self.most),))
         self.variation = variation(operators, self.graph)
-        named = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
-        self._given = None if pool is None else read_pool(pool, self.graph, named)
+        row = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
+        self._given = None if pool is None else read_pool(pool, self.graph, row)
         self._pools: dict[str, Pool] = {}
 
     def _model(self, probability: float, bounds: Sequence[float]) -> Model:
@@ -248,7 +252,7 @@ class Influence:
     @cached_property
     def groups(self) -> Groups:
         """Communities; found when an objective first asks for them."""
-        return Groups(find_communities(self.graph, self._seed, self._communities))
+        return Groups(find_communities(self.graph, self._seed, self._method or METHODS[0]))
 
     def batch(self, genomes: Genomes, context: Context) -> SeedBatch:
         """Decode n candidates; nothing is simulated before an objective asks."""
@@ -284,20 +288,26 @@ class Influence:
         """Hashes of what the values stand on."""
         return {
             "graph": self.graph.fingerprint,
-            "communities": self._communities
-            if self._communities in METHODS
-            else hashlib.blake2b(self.groups.community.tobytes(), digest_size=16).hexdigest(),
+            "communities": self._method
+            or hashlib.blake2b(self.groups.community.tobytes(), digest_size=16).hexdigest(),
         }
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for reports."""
         graph = self.graph
+        pairs = f"{graph.m:,} arcs" if graph.directed else f"{graph.m // 2:,} edges"
+        found = self._method or self.groups.count - 1
+        told = f"communities by {found}" if self._method else f"{found} communities"
         return {
-            "nodes": graph.n, "arcs": graph.m, "directed": graph.directed,
-            "communities": self._communities
-            if self._communities in METHODS
-            else self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
+            "nodes": graph.n, "arcs": graph.m, "directed": graph.directed, "communities": found,
+            "model": self.name, "notes": list(graph.notes),
+            "facts": {"size": f"{graph.n:,} nodes, {pairs}, {told}"},
         }  # fmt: skip
+
+    def drawing(self, genomes: Genomes) -> Mapping[str, Any]:
+        """The graph with the seeds of n candidates."""
+        groups = self.groups if self.graph.n <= NODES else self.together
+        return drawn(self.graph, groups, genomes["seeds"], self._seed)
 
     def export(
         self, genomes: Genomes, folder: Path, *, expected: Mapping[str, float]
@@ -335,6 +345,13 @@ def _graph(graph: Any, directed: bool | None, component: str) -> Graph:
     if hasattr(graph, "is_directed"):
         return from_networkx(graph, component)
     return read_graph(str(graph), directed, component)
+
+
+def _method(communities: Any) -> str | None:
+    """How communities are found, None where they are given."""
+    if communities is None:
+        return METHODS[0]
+    return communities if isinstance(communities, str) and communities in METHODS else None
 
 
 def _most(most: int | None, graph: Graph) -> int:
