@@ -318,6 +318,8 @@ def build_algorithm(
 
 
 def _operator(value: Any, role: str) -> Any:
+    if callable(value):  # made by the problem
+        return value
     if isinstance(value, dict) and "id" not in value:  # one operator per part
         return {part: _operator(v, f"{role}.{part}") for part, v in value.items()}
     return build("operator", Ref.parse(value, f"algorithm.{role}"))

@@ -37,6 +37,7 @@ CATALOGUE: dict[str, str] = {
     "deap-nsga2": "evo.algorithms.deap:nsga2",
     "deap-nsga3": "evo.algorithms.deap:nsga3",
     "deap-spea2": "evo.algorithms.deap:spea2",
+    "moeim": "evo.algorithms.moeim:MOEIM",
     "random": "evo.algorithms.baselines:RandomSearch",
     "greedy": "evo.algorithms.greedy:Greedy",
     "evopress": "evo.algorithms.evopress:EvoPress",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..genomes import Genomes
@@ -9,7 +11,7 @@ from ..problem import Array
 from . import Population, Settings, read_extra
 from .guard import feasible_ranks
 from .nursery import Nursery
-from .survival import by_rank_and_crowding
+from .survival import by_rank_and_crowding, crowding
 
 
 class RandomSearch:
@@ -46,8 +48,11 @@ class RandomSearch:
 class Kept:
     """The best candidates met, at most ``size``, by feasibility, rank and crowding."""
 
-    def __init__(self, nursery: Nursery, n_objectives: int, size: int) -> None:
-        self._size = size
+    def __init__(
+        self, nursery: Nursery, n_objectives: int, size: int,
+        measure: Callable[[Array], Array] = crowding,
+    ) -> None:  # fmt: skip
+        self._size, self._measure = size, measure
         nobody = np.zeros(0)
         self.population = Population(
             nursery.nothing(), np.zeros((0, n_objectives)), nobody, nobody.astype(np.intp)
@@ -61,7 +66,7 @@ class Kept:
         violation = np.concatenate([old.violation, violation])
         feasible = np.flatnonzero(violation <= 0)
         others = np.flatnonzero(violation > 0)
-        kept = feasible[by_rank_and_crowding(fitness[feasible], self._size)[0]]
+        kept = feasible[by_rank_and_crowding(fitness[feasible], self._size, self._measure)[0]]
         others = others[np.argsort(violation[others], kind="stable")]
         rows = np.concatenate([kept, others])[: self._size]
         self.population = Population(

@@ -36,7 +36,6 @@ MUTATION = {
 }
 SAMPLING = {"choice": LevelSpread(), "mask": LevelSpread(), "integer": Uniform(), "real": Uniform()}
 
-PAIR_RATE = 0.9  # share of pairs that are crossed; the others go on to mutation as they are
 TRIES = 20  # rounds of breeding, then of sampling, before the space is counted out
 COUNTABLE = 2**14  # spaces up to this size are searched to the last genome
 
@@ -50,12 +49,14 @@ class Variation:
         crossover: Part name → operator.
         mutation: Part name → operator.
         sampling: Part name → operator; parts without one sample themselves.
+        rate: Share of pairs that are crossed; the others go on to mutation as they are.
     """
 
     space: SearchSpace
     crossover: Mapping[str, Crossover]
     mutation: Mapping[str, Mutation]
     sampling: Mapping[str, Sampling]
+    rate: float = 0.9
 
     @staticmethod
     def of(space: SearchSpace, settings: Settings) -> Variation:
@@ -82,7 +83,7 @@ class Variation:
     def children(self, first: Genomes, second: Genomes, rng: RNG) -> Genomes:
         """Two mutated, legal children per pair of parents, those of a pair next to each other."""
         n = len(first)
-        crossed = rng.random(n) < PAIR_RATE
+        crossed = rng.random(n) < self.rate
         mixed: dict[str, NDArray[Any]] = {}
         for part in self.space.parts:
             a, b = first[part.name], second[part.name]

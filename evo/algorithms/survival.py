@@ -6,6 +6,8 @@ indices in an order that depends on the input alone: every sort is stable.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,10 +44,37 @@ def crowding(fitness: Array) -> Array:
     return np.full(len(fitness), np.inf) if len(fitness) <= 2 else total
 
 
-def by_rank_and_crowding(fitness: Array, n: int) -> tuple[Rows, Rows, Array]:
+def unscaled_crowding(fitness: Array) -> Array:
+    """The same in the objectives' own units, as in inspyred 1.0: wide objectives decide.
+
+    Rows that agree in an objective keep their order in the objective before it.
+
+    Args:
+        fitness: One front, shape (n, m).
+
+    Returns:
+        Shape (n,), larger means lonelier.
+    """
+    total, order = np.zeros(len(fitness)), np.arange(len(fitness))
+    for column in fitness.T if len(fitness) else ():
+        order = order[np.argsort(column[order], kind="stable")]
+        ordered = column[order]
+        total[order[[0, -1]]] = np.inf
+        total[order[1:-1]] += ordered[2:] - ordered[:-2]
+    return total
+
+
+def by_rank_and_crowding(
+    fitness: Array, n: int, measure: Callable[[Array], Array] = crowding
+) -> tuple[Rows, Rows, Array]:
     """NSGA-II's survivors: whole fronts, then the loneliest rows of the front that is cut.
 
     Equal objective vectors crowd one another completely: only the first of them counts as an end.
+
+    Args:
+        fitness: Shape (N, m).
+        n: Rows wanted.
+        measure: How lonely the rows of a front are.
 
     Returns:
         Rows kept (min(n, len(fitness)) of them), and rank and crowding of every input row.
@@ -54,7 +83,7 @@ def by_rank_and_crowding(fitness: Array, n: int) -> tuple[Rows, Rows, Array]:
     distance = np.zeros(len(fitness))
     for level in range(int(rank.max(initial=-1)) + 1):
         front = np.flatnonzero(rank == level)
-        distance[front] = crowding(fitness[front])
+        distance[front] = measure(fitness[front])
         if np.count_nonzero(rank <= level) >= n:
             break
     order = np.lexsort((-distance, rank))  # lexsort is stable: ties keep their input order

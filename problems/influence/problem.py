@@ -25,7 +25,11 @@ from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
 from .communities import METHODS, find_communities, read_communities
 from .graphs import Graph, from_networkx
 from .objectives import MODES, offered, uneven, uneven_beyond
+from .pools import promising, read_pool
 from .reading import read_graph
+from .shares import BLOCK, on_own_worlds
+from .starts import INITIAL, by_degree, smart
+from .variation import OPERATORS, variation
 from .worlds import Model, Pool, independent, thresholds, weighted
 
 MODELS = ("ic", "wc", "lt")
@@ -111,11 +115,13 @@ class SeedBatch:
         return known
 
     def _propagated(self, groups: Groups, *, steps: bool) -> Outcomes:
-        problem = self.problem
-        return propagated(
-            self.sets, problem.model, problem.pool(self.context), groups, problem.limit,
-            steps=steps, backend=problem.backend, device=self.context.device,
-        )  # fmt: skip
+        problem, context = self.problem, self.context
+        what = self.sets, problem.model, problem.pool(context), groups, problem.limit
+        how: Any = {"steps": steps, "backend": problem.backend, "device": context.device}
+        count = problem.worlds[context.split]
+        if len(problem.pool(context)) > count:
+            return on_own_worlds(*what, count, **how)
+        return propagated(*what, **how)
 
     def unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
@@ -143,12 +149,20 @@ class Influence:
         limit: Most steps; 0 for no limit.
         worlds: On how many common worlds the search judges, and on how many others the front is
             judged again.
+        stock: Above 1, there are so many times more worlds, and each candidate of the search is
+            judged on some of its own: nearly independent simulations instead of common ones.
         communities: File with the columns ``node`` and ``comm``, or how to find them: ``louvain``
             or ``leiden``.
         directed: What pairs in the file are; by default what the file says, else undirected.
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
         budget: Which degrees seeds cost: ``out``, or ``total`` as in the published archives.
+        operators: Moves on sets: ``plain``, MOEIM's along arcs (``graph``), or those of the
+            baseline it is compared with (``base``).
+        initial: What the first generation holds: sets of high ``degree``, MOEIM's ``smart`` ones
+            for a third, or ``random`` ones alone.
+        pool: File with the nodes that smart sets are drawn from (see :func:`.pools.read_pool`); by
+            default those that pass MOEIM's filters.
         backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
             fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
@@ -179,6 +193,10 @@ class Influence:
         component: str = "all",
         mode: str = "clean",
         budget: str = "out",
+        stock: int = 1,
+        operators: str = "plain",
+        initial: str = "degree",
+        pool: str | None = None,
         backend: str = "auto",
         seed: int = 0,
         baselines: Sequence[str] | None = None,
@@ -186,8 +204,11 @@ class Influence:
         _one_of("model", model, MODELS)
         _one_of("mode", mode, MODES)
         _one_of("budget", budget, ("out", "total"))
+        _one_of("operators", operators, OPERATORS)
+        _one_of("initial", initial, INITIAL)
         _one_of("backend", backend, BACKENDS)
         _whole("limit", limit, 0)
+        _whole("stock", stock, 1)
         if len(worlds) != 2:
             raise ConfigError(
                 f"problem.worlds must be two numbers, for search and validation, got {worlds!r}"
@@ -198,7 +219,8 @@ class Influence:
         self.most = _most(most, self.graph)
         self.limit = limit or None
         self.name, self.mode, self.backend, self._seed = model, mode, backend, seed
-        self._worlds = {"search": worlds[0], "validation": worlds[1]}
+        self.worlds = {"search": worlds[0], "validation": worlds[1]}
+        self._stock, self._initial = stock, initial
         self.model = self._model(probability, thresholds)
         self._communities = communities or "louvain"
         if self._communities not in METHODS:
@@ -209,6 +231,9 @@ class Influence:
         self.objectives: Sequence[Objective] = offered(mode == "paper")
         self._baselines = named(baselines, self.model, worlds[0])
         self.space = SearchSpace((Subset("seeds", self.graph.n, self.most),))
+        self.variation = variation(operators, self.graph)
+        named = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
+        self._given = None if pool is None else read_pool(pool, self.graph, named)
         self._pools: dict[str, Pool] = {}
 
     def _model(self, probability: float, bounds: Sequence[float]) -> Model:
@@ -231,26 +256,24 @@ class Influence:
         return SeedBatch(self, genomes["seeds"], context)
 
     def pool(self, context: Context) -> Pool:
-        """The worlds of a split, the same for all batches."""
+        """The worlds of a split, the same for all batches; a stock where it is larger."""
         if context.split not in self._pools:
-            count = self._worlds[context.split]
+            count = self.worlds[context.split]
+            if self._stock > 1 and context.split == "search":
+                count = -(-self._stock * count // BLOCK) * BLOCK
             self._pools[context.split] = Pool(self.model, self._seed, context.split, count)
         return self._pools[context.split]
 
     def starts(self, n: int, rng: RNG) -> Genomes:
-        """Nodes of high degree: small sets hold the highest, the others are drawn by degree."""
-        degree = self.graph.counted_out + 1e-9
-        order = np.argsort(-degree, kind="stable")
-        rows = np.full((n, self.most), -1, dtype=np.int32)
-        sizes = np.unique(np.geomspace(1, self.most, n).astype(int))
-        for row, size in zip(rows, np.resize(sizes, n), strict=True):
-            top = order[: max(size * 3, 10)]
-            weights = degree[top] / degree[top].sum()
-            row[:size] = np.sort(rng.choice(top, size, replace=False, p=weights))
-        first = min(n, len(sizes)) // 2
-        for row, size in zip(rows[:first], sizes[:first], strict=False):
-            row[:] = -1
-            row[:size] = np.sort(order[:size])
+        """Sets of the first generation, at most n; what is missing is drawn at random."""
+        if self._initial == "degree":
+            rows = by_degree(self.graph, self.most, n, rng)
+        elif self._initial == "smart":
+            if self._given is None:
+                self._given = promising(self.graph, self.model, self.most, self._seed)
+            rows = smart(self.graph, self.most, self._given, n, rng)
+        else:
+            rows = np.empty((0, self.most), dtype=np.int32)
         return Genomes({"seeds": rows})
 
     def baselines(self) -> Mapping[str, Callable[[Tell], Baseline]]:
@@ -296,7 +319,7 @@ class Influence:
         known = vars(self).get("groups")
         per_world = 4 * (known.count + 2 if known else 64)
         unpacked = 40 if self.name == "lt" else 4
-        return unpacked * self.graph.n + per_world * max(self._worlds.values())
+        return unpacked * self.graph.n + per_world * max(self.worlds.values())
 
 
 def _graph(graph: Any, directed: bool | None, component: str) -> Graph:
