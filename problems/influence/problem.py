@@ -233,7 +233,7 @@ class Influence:
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
         self.objectives: Sequence[Objective] = offered(mode == "paper")
-        self._baselines = named(baselines, self.model, worlds[0])
+        self._baselines = named(baselines, self.model, stock * worlds[0])
         self.space = SearchSpace((Subset("seeds", self.graph.n, self.most),))
         self.variation = variation(operators, self.graph)
         row = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
