@@ -175,7 +175,8 @@ class RunConfig:
         constraints: Limits such as ``"params < 12e6"`` over anything the problem offers.
         seed: Root of every random stream.
         starts: Whether the warm starts of the problem join the first generation.
-        baseline: Whether uniform, random and greedy baselines run after the search.
+        baseline: Whether uniform, random and greedy baselines, and those of the problem, run after
+            the search.
         validate: Whether the final front is judged again on data the search never saw.
         algorithm: How it is searched.
         stop: When to stop.

@@ -6,8 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,17 @@ from .errors import ConfigError
 from .evaluate import Evaluator
 from .genomes import Genomes
 from .phase import Phase
-from .problem import Array, Evaluation
+from .problem import Array, Baseline, Evaluation, Tell
 from .store import read_run
-from .streams import derive
+from .streams import derive, stream
 
 if TYPE_CHECKING:
     from .run import Run
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how much of it is done, and out of how much."""
+
+RIVALS = ("random", "greedy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,13 @@ def finish(run: Run, on_progress: Progress | None = None) -> Result:
     if run.config.baseline:
         for origin, algorithm in _baselines(run):
             _compete(run, origin, algorithm, tell)
+        _own(run, tell)
     if run.config.validate and getattr(run.problem, "validation", False):
         _validate(run, tell)
     if hasattr(run.problem, "confirm"):
         _confirm(run, tell)
+    if hasattr(run.problem, "drawing"):
+        _draw(run, tell)
     run.file.set_meta(status="finished", reason=run.reason)
     return summary(run.folder)
 
@@ -98,10 +104,7 @@ class Ladder:
     def __init__(self, rungs: Genomes) -> None:
         self._rungs = rungs
         self._asked = False
-        nothing = np.zeros(0)
-        self.population = Population(
-            rungs.take(slice(0, 0)), nothing.reshape(0, 1), nothing, nothing.astype(np.intp)
-        )
+        self.population = _nobody(rungs)
 
     def ask(self) -> Genomes:
         """All rungs at first, nothing afterwards."""
@@ -121,7 +124,7 @@ def _baselines(run: Run) -> list[tuple[str, Algorithm]]:
         rungs = run.problem.ladder()  # type: ignore[attr-defined]
         run.problem.space.check(rungs)
         found.append(("baseline:uniform", Ladder(rungs)))
-    for name in ("random", "greedy"):
+    for name in RIVALS:
         seed = derive(run.config.seed, "baseline", name) % 2**32
         try:
             algorithm = build_algorithm(
@@ -142,6 +145,60 @@ def _compete(run: Run, origin: str, algorithm: Algorithm, tell: Progress) -> Non
         if phase.advance(total - phase.evaluations) is None:
             break
     tell(origin, phase.evaluations, total)
+
+
+def _own(run: Run, tell: Progress) -> None:
+    """Judge what the problem's own methods find; what is recorded is not looked for again."""
+    offer: Any = getattr(run.problem, "baselines", dict)
+    for name, find in offer().items():
+        origin = f"baseline:{name}"
+        phase = Phase(run.desk, origin, Method(run, find, partial(tell, origin)))
+        try:
+            if name in ("uniform", *RIVALS):
+                raise ConfigError("the name is that of a baseline of every problem")
+            phase.advance()
+        except ConfigError as error:
+            run.file.event("baseline", f"no {name} baseline: {error.message}")
+        else:
+            tell(origin, phase.evaluations, phase.evaluations)
+
+
+class Method:
+    """An algorithm that asks once, for what a method of the problem finds or what is known of it.
+
+    Args:
+        run: Its run.
+        find: The method.
+        tell: Told how far it is.
+    """
+
+    def __init__(self, run: Run, find: Callable[[Tell], Baseline], tell: Tell) -> None:
+        self._run, self._find, self._tell = run, find, tell
+        self.population = _nobody(run.problem.space.sample(0, stream(0, "nobody")))
+
+    def recall(self, stored: Genomes) -> bool:
+        """What is recorded is all of it."""
+        return True
+
+    def ask(self) -> Genomes:
+        """All that the method finds."""
+        found = self._find(self._tell)
+        self._run.problem.space.check(found.genomes)
+        if found.note:
+            self._run.file.event("baseline", found.note)
+        self._tell(0, len(found.genomes))
+        return found.genomes
+
+    def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
+        """Nothing is learnt."""
+
+
+def _nobody(genomes: Genomes) -> Population:
+    """A population of none such."""
+    nothing = np.zeros(0)
+    return Population(
+        genomes.take(slice(0, 0)), nothing.reshape(0, 1), nothing, nothing.astype(np.intp)
+    )
 
 
 def _fronts(run: Run) -> tuple[NDArray[np.int64], Genomes, Array]:
@@ -191,6 +248,15 @@ def _confirm(run: Run, tell: Progress) -> None:
         columns = np.stack([np.asarray(found[n], dtype=np.float64) for n in known], axis=1)
         run.file.judge("confirmed", ids[todo].tolist(), known, columns)
     tell("confirm", len(todo), len(todo))
+
+
+def _draw(run: Run, tell: Progress) -> None:
+    """Record a picture with what the members of the front chose in it."""
+    ids, genomes, _ = _fronts(run)
+    if len(ids):
+        tell("drawing", 0, len(ids))
+        told = run.problem.drawing(genomes)  # type: ignore[attr-defined]
+        run.file.set_meta(drawing={**told, "ids": ids.tolist()})
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from .space import SearchSpace
 Array = NDArray[np.float64]
 Goal = Literal["min", "max"]
 Split = Literal["search", "validation"]
+Tell = Callable[[int, int], None]
+"""Told how much is done, and out of how much."""
 
 
 @runtime_checkable
@@ -195,6 +197,19 @@ class Context:
     split: Split = "search"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Baseline:
+    """What a method of a problem's own found, to compare a search with.
+
+    Args:
+        genomes: To be judged, all of them.
+        note: What there is to tell of it: a sentence without its full stop, or nothing.
+    """
+
+    genomes: Genomes
+    note: str = ""
+
+
 @runtime_checkable
 class Problem(Protocol):
     """The thing searched. Only these four are required.
@@ -205,13 +220,22 @@ class Problem(Protocol):
     - ``configure(name, **settings) -> Objective``: an offered objective with settings;
     - ``starts(n, rng) -> Genomes``: up to n warm-start genomes, best first;
     - ``ladder() -> Genomes``: the uniform baseline, from untouched to smallest;
+    - ``baselines() -> Mapping[str, Callable[[Tell], Baseline]]``: methods of its own by name (not
+      uniform, random or greedy), each run when baselines are asked for, with somebody to tell how
+      much is done; what it finds is judged as the search is, however many evaluations that takes,
+      and a ConfigError says why it found nothing;
     - ``fingerprint() -> Mapping[str, str]``: hashes of what it stands on (model, text), which
       resume compares;
     - ``measurements() -> Mapping`` and ``restore(measurements)``: JSON of what was measured on this
       machine and values depend on; the run keeps it and gives it back on resume;
     - ``measure(names, device)``: measure now what these objectives need measured, before any worker
       is given the measurements;
-    - ``describe() -> Mapping``: JSON facts for report and `evo show`;
+    - ``describe() -> Mapping``: JSON facts for report and `evo show`; its ``notes`` are sentences
+      told as a run begins, its ``facts`` are words by name;
+    - ``drawing(genomes) -> Mapping``: JSON facts of a picture with what each candidate chose in it,
+      recorded as a run ends: ``names``, ``x``, ``y`` and ``group`` of nodes (-1 for none), pairs
+      of ``edges`` that are shown of ``edges_in_all``, ``marks`` (nodes of each candidate), and what
+      ``nodes``, ``groups`` and ``marked`` nodes are called; or why it is ``left_out``;
     - ``bytes_per_candidate -> int`` and ``bytes_beside -> int``: hints for the chunk planner, what
       one more candidate takes and what judging takes whatever their number;
     - ``work() -> Mapping[str, float]``: counts of what was done in this process so far, which the
@@ -280,6 +304,6 @@ def describe_part(problem: Problem) -> Mapping[str, Any]:
 
 
 __all__ = [
-    "RNG", "Array", "Batch", "Constraint", "Context", "Evaluation", "Goal", "Objective", "Problem",
-    "Split", "Staged", "describe_part", "objective", "round_to", "work_of",
+    "RNG", "Array", "Baseline", "Batch", "Constraint", "Context", "Evaluation", "Goal", "Objective",
+    "Problem", "Split", "Staged", "Tell", "describe_part", "objective", "round_to", "work_of",
 ]  # fmt: skip

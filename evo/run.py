@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -351,9 +352,7 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
     """The log, and an evaluator that knows everything in it."""
     file = run.file
     known: dict[bytes, Verdict] = {}
-    ids: dict[str, dict[bytes, int]] = {
-        o: {} for o in (SEARCH, "baseline:uniform", "baseline:random", "baseline:greedy")
-    }
+    ids: dict[str, dict[bytes, int]] = defaultdict(dict)
     recorded, violations = file.recorded()
     confidence = run.config.evaluator.racing
     race = Race(run.judges, confidence) if confidence else None

@@ -5,6 +5,7 @@ _SCORERS = ("gblm", "magnitude", "magnitude-row", "multiflow", "ria", "ria-row",
 
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
+        "influence/downscaled": "problems.influence.downscaled:Downscaled",
         "influence/ic": ("problems.influence.problem:Influence", {"model": "ic"}),
         "influence/lt": ("problems.influence.problem:Influence", {"model": "lt"}),
         "influence/wc": ("problems.influence.problem:Influence", {"model": "wc"}),

@@ -25,10 +25,21 @@ from evo.problem import Context
 from evo.view import read_run
 from problems.influence.cascades import Groups, SeedSets, propagated
 from problems.influence.communities import find_communities, read_communities
-from problems.influence.graphs import Graph, from_networkx, read_graph
-from problems.influence.objectives import uneven
+from problems.influence.graphs import Graph, from_networkx
+from problems.influence.objectives import uneven, uneven_beyond
 from problems.influence.problem import Influence
-from problems.influence.worlds import LiveArcs, Pool, Thresholds, independent, thresholds, weighted
+from problems.influence.reading import read_graph
+from problems.influence.worlds import (
+    LiveArcs,
+    Pool,
+    Threshold,
+    Thresholds,
+    Triggering,
+    independent,
+    stretches,
+    thresholds,
+    weighted,
+)  # fmt: skip
 
 
 def padded(sets: Iterable[Iterable[int]], most: int) -> np.ndarray:
@@ -157,6 +168,39 @@ def test_threads_count_alike(threads: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(fast.steps, slow.steps)
 
 
+def test_compiled_code_finds_the_same_live_arcs() -> None:
+    condensation = pytest.importorskip("problems.influence.condensation")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        certain = rng.random(300) < 0.1
+        hazard = np.cumsum(np.where(certain, 0.0, rng.exponential(0.4, 300)))
+        hits = np.sort(rng.random(100)) * hazard[-1]
+        found = stretches(hazard, certain, hits)
+        assert np.array_equal(found, condensation.stretches(hazard, certain, hits))
+        owner = [int((hazard <= hit).sum()) for hit in hits]
+        assert sorted({*owner, *np.flatnonzero(certain).tolist()}) == found.tolist()
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_one_heeded_neighbour_stands_for_thresholds_from_0_to_1(limit: int | None) -> None:
+    arcs = nx.gnm_random_graph(9, 30, seed=3, directed=True)
+    arcs.add_edge(4, 4)  # counts in a degree
+    graph = from_networkx(arcs)
+    model = thresholds(graph, 0, 1)
+    assert isinstance(model, Triggering)
+    rng = np.random.default_rng(0)
+    sets, together = SeedSets(drawn(rng, 9, 12, 3), 9), Groups(np.zeros(9, dtype=np.int32))
+    found = [
+        propagated(sets, each, Pool(each, 5, name, 20_000), together, limit)
+        for each, name in ((model, "one"), (Threshold(graph, 0.0, 1.0), "two"))
+    ]
+    for count in (lambda o: o.active.sum(axis=2), lambda o: o.steps):
+        one, two = map(count, found)
+        away = np.sqrt((one.var(axis=1) + two.var(axis=1)) / 20_000)
+        assert (np.abs(one.mean(axis=1) - two.mean(axis=1)) <= 4 * away + 1e-9).all()
+        assert one.std(axis=1).max() > 0.5
+
+
 def test_strong_components_are_those_of_scipy() -> None:
     condensation = pytest.importorskip("problems.influence.condensation")
     rng = np.random.default_rng(0)
@@ -245,6 +289,22 @@ def test_worlds_of_a_split_are_the_same_whenever_asked_for() -> None:
 
 
 # -- objectives ------------------------------------------------------------------------------------
+
+
+def test_unevenness_beyond_seeds_is_that_of_their_difference(backend: str) -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array([30, 4, 12, 9, 1])
+    own = rng.integers(0, 2, (33, 5))
+    own[1] = 0
+    active = rng.integers(0, sizes + 1, (33, 7, 5)).astype(np.int32)
+    active = np.maximum(active, own[:, None]).astype(np.int32)
+    active[0], active[1] = own[0], [30, 4, 12, 9, 1]
+    for natural in (False, True):
+        found = uneven_beyond(active, own, sizes, natural=natural, backend=backend)
+        expected = uneven(active - own[:, None], sizes, natural=natural)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        assert (found[0] == 1).all()
+        assert (found[1] == 0).all()
 
 
 def test_unevenness_is_the_distance_of_scipy() -> None:
@@ -433,13 +493,58 @@ def test_communities_must_fit_their_graph(tmp_path: Path) -> None:
         read_communities(tmp_path / "none.csv", graph)
 
 
-def test_communities_are_found() -> None:
-    graph = from_networkx(nx.planted_partition_graph(3, 12, 0.9, 0.02, seed=1))
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("method", ["louvain", "leiden"])
+def test_communities_are_found(method: str, directed: bool) -> None:
+    if method == "leiden":
+        pytest.importorskip("igraph")
+    planted = nx.planted_partition_graph(3, 12, 0.9, 0.02, seed=1, directed=directed)
+    graph = from_networkx(planted)
 
-    found = find_communities(graph, 0)
+    found = find_communities(graph, 0, method)
 
     assert [len(set(found[i : i + 12].tolist())) for i in (0, 12, 24)] == [1, 1, 1]
     assert len(set(found.tolist())) == 3
+
+
+def test_communities_are_found_when_they_are_asked_for() -> None:
+    late, early = Influence(most=3), Influence(most=3, communities="louvain")
+    early.groups  # noqa: B018
+    rows = Genomes({"seeds": drawn(np.random.default_rng(0), 34, 20, 3)})
+    for name in ("spread", "time", "communities", "fairness", "communities_error"):
+        values = [
+            next(o for o in problem.objectives if o.name == name)(problem.batch(rows, Context()))
+            for problem in (late, early)
+        ]
+        assert np.array_equal(*values)
+        assert ("groups" in vars(late)) == (name not in ("spread", "time"))
+
+
+def test_a_list_of_numbers_is_read_like_any_other(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, 5000, (3000, 2)).tolist()
+    lines = [f"{u}\t{v}" if u % 2 else f"{u}  {v} " for u, v in pairs]
+    (tmp_path / "fast.txt").write_text("# Directed graph\n" + "\n".join(lines))
+    (tmp_path / "slow.txt").write_text("# Directed graph\n" + "\n".join([*lines, "# end"]))
+
+    fast, slow = read_graph(tmp_path / "fast.txt"), read_graph(tmp_path / "slow.txt")
+
+    assert fast.fingerprint == slow.fingerprint
+    assert (fast.directed, fast.notes) == (slow.directed, slow.notes) == (True, slow.notes)
+    arcs = {(u, v) for u, v in pairs if u != v}
+    names = fast.names
+    found = zip(fast.sources.tolist(), fast.targets.tolist(), strict=True)
+    assert {(int(names[u]), int(names[v])) for u, v in found} == arcs
+
+
+@pytest.mark.parametrize("wrong", ["1 2\n3\n4 5 6\n", "1 2\n3 4 5\n", "1 2\n-3 4\n"])
+def test_numbers_that_are_no_pairs_are_not_taken_for_pairs(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "g.txt").write_text(wrong)
+    if "-" in wrong:
+        assert set(read_graph(tmp_path / "g.txt").names) == {"1", "2", "-3", "4"}
+        return
+    with pytest.raises(DataError, match=r"no pair|third column"):
+        read_graph(tmp_path / "g.txt")
 
 
 # -- runs ------------------------------------------------------------------------------------------

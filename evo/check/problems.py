@@ -243,11 +243,20 @@ def _check_extras(problem: Any, genomes: Genomes, context: Context, found: Findi
         )
     if hasattr(problem, "ladder"):
         _check_offered(problem, "ladder", problem.ladder, found)
+    if hasattr(problem, "baselines"):
+        for name, find in problem.baselines().items():
+            _check_offered(
+                problem, f"baseline {name}", lambda find=find: find(lambda *_: None).genomes, found
+            )
     for name in ("describe", "fingerprint"):
         if hasattr(problem, name):
             told = found.attempt(name, lambda name=name: json.dumps(dict(getattr(problem, name)())))
             if told is not None:
                 found.append(Finding(f"{name} is JSON", True))
+    if hasattr(problem, "drawing"):
+        told = found.attempt("drawing", lambda: json.dumps(dict(problem.drawing(genomes))))
+        if told is not None:
+            found.append(Finding("drawing is JSON", True))
     if getattr(problem, "validation", False):
         other = Context(device=context.device, seed=context.seed, split="validation")
         values = found.attempt(

@@ -25,6 +25,8 @@ from .output import Flag, Words, run_folder, say, say_json, tell
 
 Row = dict[str, Any]
 
+_OFFERS = ("starts", "ladder", "baselines", "confirm", "export")
+
 
 def list_(kind: str | None = None, /, *, json: Flag = False) -> None:
     """List problems, objectives, operators, algorithms, methods, variants or runs, or all of them.
@@ -206,7 +208,7 @@ def _problem_facts(config: RunConfig) -> dict[str, Any]:
         "default_objectives": list(getattr(problem, "default_objectives", names)),
         "constraints": [{"name": c.name, "limit": c.limit} for c in problem.constraints],
         "batch": offered(batch),
-        "does": [k for k in ("starts", "ladder", "confirm", "export") if hasattr(problem, k)],
+        "does": [k for k in _OFFERS if hasattr(problem, k)],
         "describe": describe_part(problem),
     }
 
@@ -305,7 +307,7 @@ def _run_row(view: RunView) -> Row:
 
 
 def _run_facts(view: RunView) -> dict[str, Any]:
-    skipped = {"describe", "parts"}
+    skipped = {"describe", "drawing", "parts"}
     volumes = [g.hypervolume for g in view.generations if g.complete]
     return {
         **_run_row(view),

@@ -64,7 +64,8 @@ def run(
         device: Where to judge: auto, cpu, cuda:0 [default: auto].
         chunk: Candidates judged at once, or auto [default: auto].
         workers: Judge in this many processes [default: in this one].
-        baseline: Also run uniform, random and greedy baselines at the same number of evaluations.
+        baseline: Also run uniform, random and greedy baselines at the same number of evaluations,
+            and methods that the problem has of its own.
         starts: Begin with the warm starts of the problem [default: on].
         set_: Any other setting as NAME=VALUE, e.g. algorithm.mutation=reset; may be repeated.
         out: Folder of the run; named by date, problem and seed when not given.

@@ -37,6 +37,8 @@ def watch(run: Run, *, page: bool, as_json: bool) -> None:
     folder = run.folder
     with _edge(folder), run, open(folder / LOG, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[1:])}\n")
+        for note in (run.file.meta().get("describe") or {}).get("notes") or ():
+            tell(f"note: {note}")
         result = _search(run, heading_of(run), log, as_json)
         exports = callable(getattr(run.problem, "export", None))
     written = _write_page(folder) if page else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..problem import Array
-from .figures import baseline_style
+from .figures import BASELINES
 from .markup import count
 from .plot import (
     CYCLE,
@@ -157,7 +157,7 @@ def _step(style: Figure, x: Any, y: Any, *, legend: bool) -> Figure:
 
 
 def _baseline(origin: str, curve: Curve) -> Figure:
-    name, _, colour, dash = baseline_style(origin)
+    name, _, colour, dash = BASELINES[origin]
     return {
         "type": "scatter", "mode": "lines", "x": short(curve.evaluations),
         "y": short(curve.volume), "name": name,

@@ -30,6 +30,7 @@ _NAMES = {"problem": "stands on", "git": "source", "reason": "stopped"}
 _TOLD = {
     "config",
     "describe",
+    "drawing",
     "parts",
     "fingerprint",
     "box",
@@ -42,7 +43,7 @@ _TOLD = {
 
 
 def baselines(facts: Facts) -> Section | None:
-    """Search against uniform, random and greedy on one box, or None without baselines."""
+    """Search against baselines on one box, and what they told, or None without baselines."""
     lines = standings(facts)
     if len(lines) < 2 or facts.box is None:
         return None
@@ -59,7 +60,9 @@ def baselines(facts: Facts) -> Section | None:
         "of its front, dominated by the search",
     )
     table = grid(head, rows, id="baseline-table")
-    body = table + paragraph(box_text(facts, facts.box), "note") + _fronts(facts)
+    told = dict.fromkeys(e.text for v in facts.runs for e in v.events if e.kind == "baseline")
+    notes = "".join(paragraph(f"{text[:1].upper()}{text[1:]}.", "note") for text in told)
+    body = table + notes + paragraph(box_text(facts, facts.box), "note") + _fronts(facts)
     return Section("baselines", "Baselines", words.against_baselines(lines), body)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from .plot import (
     AMBER,
     BLUE,
     CLOUD,
-    CYCLE,
     GREEN,
     GRID,
     INK,
@@ -22,6 +21,7 @@ from .plot import (
     ROSE,
     RUST,
     SCALE,
+    SKY,
     SOFT,
     Figure,
     axis,
@@ -54,6 +54,16 @@ BASELINES = {
     "baseline:random": ("random", "x", ROSE, "dot"),
     "baseline:greedy": ("greedy", "triangle-up", GREEN, "dashdot"),
 }
+OWN = (
+    ("pentagon", SKY, "longdash"),
+    ("diamond", RUST, "dash"),
+    ("triangle-down", GREEN, "dot"),
+    ("hexagon", ROSE, "longdashdot"),
+    ("cross", AMBER, "dashdot"),
+    ("star", INK, "dot"),
+    ("hourglass", SKY, "dash"),
+    ("bowtie", RUST, "dashdot"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +89,13 @@ class Series:
     firm: bool = True
 
 
-def baseline_style(origin: str) -> tuple[str, str, str, str]:
-    """Name, symbol, colour and dash of a baseline, known or not."""
-    return BASELINES.get(
-        origin, (origin.removeprefix("baseline:"), "pentagon", CYCLE[5], "longdash")
-    )
+def baseline_style(origin: str, origins: Iterable[str]) -> tuple[str, str, str, str]:
+    """Name, symbol, colour and dash of a baseline; a problem's own differ by their place."""
+    if origin in BASELINES:
+        return BASELINES[origin]
+    own = sorted(set(origins) - {*BASELINES, "search"})
+    place = own.index(origin) % len(OWN)
+    return (origin.removeprefix("baseline:"), *OWN[place])
 
 
 def cloud(facts: Facts, panels: int) -> tuple[Series, int]:
@@ -131,7 +143,7 @@ def dense_series(facts: Facts) -> Series | None:
 
 def baseline_series(facts: Facts, origin: str, rows: NDArray[np.intp], *, firm: bool) -> Series:
     """The front of one baseline, in its own shape."""
-    name, symbol, colour, dash = baseline_style(origin)
+    name, symbol, colour, dash = baseline_style(origin, facts.pool.origin.tolist())
     values = facts.pool.values[rows][:, : len(facts.objectives)]
     marker = {
         "size": 6.5 if len(facts.objectives) < 4 else 5,

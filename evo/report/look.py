@@ -108,6 +108,7 @@ function plot(div){return document.getElementById("plot-"+div);}
 function draw(name){
   var s=paint(clone(specs[name]));
   if(name==="map"&&s.layout.meta) sortMap(s,document.getElementById("map-sort").selectedIndex);
+  if(name==="drawing") markNodes(s,nodes.value);
   var fresh=!drawn[name]; drawn[name]=true;
   Plotly.react(plot(name),s.data,s.layout,{responsive:true,displaylogo:false,displayModeBar:"hover",
     modeBarButtons:[name==="parallel"?["toImage"]:["toImage","zoom2d","pan2d","resetScale2d"]],
@@ -123,6 +124,10 @@ function sortMap(s,which){
   s.layout.xaxis2.title.text=c.title;s.layout.xaxis2.type=c.log?"log":"linear";
   delete s.layout.xaxis2.dtick;Object.assign(s.layout.xaxis2,c.ticks);
 }
+function markNodes(s,who){
+  var all=s.data[1],marks=s.data[2],chosen=s.layout.meta[who]||[];
+  ["x","y","text"].forEach(function(key){marks[key]=chosen.map(function(i){return all[key][i];});});
+}
 document.querySelectorAll("script[data-figure]").forEach(function(tag){
   specs[tag.dataset.figure]=JSON.parse(tag.textContent);
 });
@@ -130,6 +135,8 @@ media.addEventListener("change",function(){Object.keys(drawn).forEach(draw);});
 window.addEventListener("beforeprint",drawAll);
 var pick=document.getElementById("map-sort");
 if(pick) pick.addEventListener("change",function(){draw("map");});
+var nodes=document.getElementById("drawing-pick");
+if(nodes) nodes.addEventListener("change",function(){choose(nodes.value,"drawing");});
 
 var table=document.getElementById("front-table"), command=document.getElementById("export-command");
 var body=table&&table.tBodies[0];
@@ -139,6 +146,10 @@ function choose(name,from){
     if(r.dataset.name===name){command.textContent=r.dataset.command;
       if(from!=="table") r.parentNode.parentNode.parentNode.scrollTop=r.offsetTop-90;}});
   chosen=name; mark();
+  if(nodes&&specs.drawing.layout.meta[name]){
+    if(!nodes.querySelector('option[value="'+name+'"]')) nodes.add(new Option("candidate "+name,name));
+    nodes.value=name; if(drawn.drawing) draw("drawing");
+  }
 }
 function mark(){
   var div=plot("front"), index=[], picks=[];

@@ -37,8 +37,8 @@ def render(facts: Facts) -> str:
 def _sections(facts: Facts) -> list[Section | None]:
     return [
         sections.asked(facts), sections.answer(facts), sections.journey(facts),
-        sections.look(facts), evidence.baselines(facts), evidence.sure(facts),
-        evidence.repeat(facts),
+        sections.look(facts), sections.drawn(facts), evidence.baselines(facts),
+        evidence.sure(facts), evidence.repeat(facts),
     ]  # fmt: skip
 
 

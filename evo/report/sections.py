@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..config import DEFAULT_PROBLEM
 from ..indicators import REFERENCE as CORNER
 from ..live import arrow, number
-from . import curves, figures, maps, words
+from . import correlation, curves, drawing, figures, maps, words
 from .facts import Box, Facts, block_curve, front_of
 from .markup import Section, count, esc, grid, listed, paragraph, plot
 from .markup import words as word_table
@@ -48,6 +48,7 @@ def _problem(facts: Facts, config: Mapping[str, Any]) -> str:
         parts = [f"{name}: {length:,} {kind}" for name, kind, length in facts.runs[0].parts]
         pairs.append(("genome", ", ".join(parts)))
     pairs += list(known.items())
+    pairs.append(("notes", "; ".join(map(str, told.get("notes") or ()))))
     pairs += [(k, _short(v)) for k, v in problem.items() if k != "model"]
     return word_table(pairs)
 
@@ -129,7 +130,25 @@ def answer(facts: Facts) -> Section:
             "follows. Click an axis to let go.",
             label="Parallel coordinates of the front",
         )  # fmt: skip
-    return Section("answer", "The answer", finding, body + front_table(thin, len(facts.front)))
+    body += front_table(thin, len(facts.front)) + _correlations(facts)
+    return Section("answer", "The answer", finding, body)
+
+
+def _correlations(facts: Facts) -> str:
+    """How three objectives or more go together, over the front and over all candidates."""
+    pool, least = facts.pool, correlation.LEAST
+    if len(facts.objectives) < least or len(facts.front) < least:
+        return ""
+    every = pool.fitness[(pool.origin == "search") & pool.feasible]
+    spec = correlation.heat(facts.objectives, pool.fitness[facts.front], every)
+    told = (
+        "Pearson's r of every two objectives: positive where they get better together, negative "
+        "where one costs the other. Below the diagonal over the "
+        f"{count(len(facts.front), 'front member')}, above it over all "
+        f"{count(len(every), 'feasible candidate')} of the search; empty where one never changes."
+    )
+    heading = "<h3>How objectives go together</h3>"
+    return heading + plot("correlation", spec, told, label="Correlation of objectives")
 
 
 def thinned(facts: Facts) -> Facts:
@@ -219,7 +238,7 @@ def journey(facts: Facts) -> Section:
         (origin, block_curve(facts, origin, run))
         for run in range(len(facts.runs) if len(facts.runs) == 1 else 0)
         for origin in baseline_names(facts.pool.origin)
-        if origin != "baseline:uniform"
+        if origin in figures.BASELINES and origin != "baseline:uniform"  # the others are lists
     ]
     told = box_text(facts, facts.track)
     told += " Minutes are active search time, interruptions left out."
@@ -269,6 +288,29 @@ def look(facts: Facts) -> Section | None:
         "map", maps.genome_map(thin, found), caption, label="What front members keep, by depth"
     )
     return Section("map", "What the answers look like", words.habit(spared, cut), body)
+
+
+def drawn(facts: Facts) -> Section | None:
+    """The picture that the problem drew with what members chose in it, or None without one."""
+    left_out = (facts.runs[0].meta.get("drawing") or {}).get("left_out")
+    if left_out and len(facts.runs) == 1:
+        return Section("drawing", "What the answers look like", str(left_out), "")
+    thin = thinned(facts)
+    found = drawing.found(thin)
+    if found is None:
+        return None
+    assert facts.knee is not None
+    options = "".join(
+        f'<option value="{esc(words.name_of(facts, row))}">{esc(name)}</option>'
+        for row, name in drawing.members(thin, found)
+    )
+    body = (
+        f'<p class="controls"><label for="drawing-pick">Show {esc(found.told["marked"])} of</label>'
+        f'<select id="drawing-pick">{options}</select></p>'
+    )
+    caption, finding = found.caption(len(facts.front)), found.finding(facts.knee, "The knee")
+    body += plot("drawing", drawing.network(thin, found), caption, label=finding)
+    return Section("drawing", "What the answers look like", finding, body)
 
 
 def stamp(view: RunView) -> str:

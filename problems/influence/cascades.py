@@ -146,9 +146,9 @@ def propagated(
         from . import on_device
 
         return on_device.propagated(sets, model, worlds, groups, limit, steps, device)
-    compiled = _compiled(backend)
-    if compiled is not None:
-        return compiled.propagated(sets, model, worlds, groups, limit, steps)
+    code = compiled(backend)
+    if code is not None:
+        return code.propagated(sets, model, worlds, groups, limit, steps)
     active, took = [], []
     for world in worlds:
         if isinstance(world, LiveArcs):
@@ -164,9 +164,13 @@ def propagated(
     return Outcomes(counts, np.stack(took, axis=1).astype(np.int32) if steps else None)
 
 
-def _compiled(backend: str) -> Any:
-    """The module of compiled code, None where NumPy is to do it."""
-    if backend == "numpy":
+def compiled(backend: str) -> Any:
+    """The module of compiled code; None where it is not wanted, or may be missing and is.
+
+    Raises:
+        ConfigError: Numba is asked for, and cannot be loaded.
+    """
+    if backend not in ("auto", "numba"):
         return None
     try:
         return import_module(".compiled", __package__)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import kernels
 from .cascades import WORD, Groups, Outcomes, SeedSets
 from .condensation import between, by_source, components
 from .graphs import Graph
-from .kernels import levels, persuaded, reached, scratch
+from .objectives import NOTHING
 from .worlds import LiveArcs, Model, Threshold, Thresholds, World, form
 
 _AT_ONCE = 1 << 26  # bytes of worlds handed to the threads together
@@ -25,7 +26,7 @@ def propagated(
     steps: bool,
 ) -> Outcomes:  # fmt: skip
     """As :func:`.cascades.propagated`, on OMP_NUM_THREADS threads, or one per core."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = _threads()
     judge = _Judge(sets, model, groups, limit, steps)
     parts = []
     with ThreadPoolExecutor(threads) as pool:
@@ -38,6 +39,23 @@ def propagated(
             parts.append((active[..., : len(sets)], took[:, : len(sets)]))
     active = np.concatenate([a for a, _ in parts]).transpose(2, 0, 1)  # (P, W, g)
     return Outcomes(active, np.concatenate([t for _, t in parts]).T if steps else None)
+
+
+def divergences(
+    active: NDArray[np.int32], own: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """As ``kernels.divergences``, from (P, W, c), (P, c) and (c,) to (P, W)."""
+    threads = _threads()
+    worlds, seeds = active.transpose(1, 2, 0), np.ascontiguousarray(own.T)
+    found = np.empty((len(worlds), len(own)))
+    with ThreadPoolExecutor(threads) as pool:
+        shares = [slice(i, None, threads) for i in range(threads)]
+        list(pool.map(lambda s: kernels.divergences(worlds[s], seeds, sizes, found[s]), shares))
+    return np.where(np.abs(found) > NOTHING, found, 0.0).T
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 class _Judge:
@@ -60,7 +78,7 @@ class _Judge:
     def __call__(
         self, worlds: list[World], out: tuple[NDArray[np.int32], NDArray[np.int32]]
     ) -> None:
-        room = scratch(self._n, self._groups.count)
+        room = kernels.scratch(self._n, self._groups.count)
         for world, active, steps in zip(worlds, *out, strict=True):
             if isinstance(world, Thresholds):
                 self._persuade(world, room, active, steps)
@@ -73,11 +91,11 @@ class _Judge:
         if self._closed and again:  # worth finding components for
             arcs = form(world.forms, ("components", self._groups), lambda: _condensed(*rows))
             for k, words in enumerate(self._words):
-                reached(*arcs, self._nodes, words, self._bounds, room, active, k * WORD)
+                kernels.reached(*arcs, self._nodes, words, self._bounds, room, active, k * WORD)
             return
         where = self._limit, self._bounds, self._group_of
         for k, words in enumerate(self._words):
-            levels(*rows, self._nodes, words, *where, room, active, steps, k * WORD)
+            kernels.levels(*rows, self._nodes, words, *where, room, active, steps, k * WORD)
 
     def _persuade(self, world: Thresholds, room: Any, active: Any, steps: Any) -> None:
         model = self._model
@@ -91,7 +109,9 @@ class _Judge:
         counters = np.zeros(offset[-1], np.uint64)
         arcs = starts, heads, need, offset, counters, self._nodes
         for k, words in enumerate(self._words):
-            persuaded(*arcs, words, self._limit, self._bounds, room, active, steps, k * WORD)
+            kernels.persuaded(
+                *arcs, words, self._limit, self._bounds, room, active, steps, k * WORD
+            )
 
     def _rows(self, arcs: Graph | LiveArcs) -> tuple[NDArray[np.uint32], ...]:
         return by_source(arcs.sources, arcs.targets, self._groups.place, self._n)

@@ -279,6 +279,53 @@ def persuaded(
     _count(active, bounds, planes, out, first)
 
 
+@jit
+def divergences(active, own, sizes, out):
+    """Jensen-Shannon divergence between shares of groups served and equal ones, in nats.
+
+    ``active`` (W, g, P) counts active nodes, ``own`` (c, P) seeds of the first c groups, of
+    ``sizes`` (c,). Writes to ``out`` (W, P); -1 where nobody but seeds is active. A share that is
+    0 needs no logarithm, the others one for the middle; r ln r is looked up by count.
+    """
+    groups, sets = own.shape
+    equal = 1.0 / groups
+    empty = 0.5 * equal * np.log(0.5 * equal)
+    first = np.zeros(groups + 1, np.int64)
+    for group in range(groups):
+        first[group + 1] = first[group] + sizes[group] + 1
+    known = np.zeros(first[groups])
+    for group in range(groups):
+        for count in range(1, sizes[group] + 1):
+            rate = count / sizes[group]
+            known[first[group] + count] = rate * np.log(rate)
+    total, rated, mixed = np.empty(sets), np.empty(sets), np.empty(sets)
+    for world in range(len(active)):
+        total[:] = 0.0
+        rated[:] = 0.0
+        mixed[:] = 0.0
+        for group in range(groups):
+            each = 1.0 / sizes[group]
+            for p in range(sets):
+                count = active[world, group, p] - own[group, p]
+                total[p] += count * each
+                rated[p] += known[first[group] + count]
+        for group in range(groups):
+            each = 0.5 / sizes[group]
+            for p in range(sets):
+                count = active[world, group, p] - own[group, p]
+                if count:
+                    middle = count * each / total[p] + 0.5 * equal
+                    mixed[p] += middle * np.log(middle)
+                else:
+                    mixed[p] += empty
+        for p in range(sets):
+            if total[p] > 0:
+                shares = rated[p] / total[p] - np.log(total[p])
+                out[world, p] = max(0.5 * (shares + np.log(equal)) - mixed[p], 0.0)
+            else:
+                out[world, p] = -1.0
+
+
 def scratch(n: int, groups: int) -> tuple[NDArray[Any], ...]:
     """Buffers of one thread, all zero between calls."""
     words = [np.zeros(n, np.uint64) for _ in range(3)]

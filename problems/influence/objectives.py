@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from evo.problem import Array, Objective
 
+from .cascades import compiled
+
 if TYPE_CHECKING:
     from .problem import SeedBatch
 
 MODES = ("clean", "paper")
 LN2 = float(np.log(2))
+NOTHING = 1e-14  # divergence that rounding may leave
 
 
 def offered(paper: bool) -> tuple[Objective, ...]:
@@ -72,9 +75,34 @@ def uneven(counts: NDArray[Any], sizes: NDArray[Any], *, natural: bool = False) 
     rates = counts * (1.0 / sizes)
     total = rates.sum(axis=-1, keepdims=True)
     rates /= np.where(total > 0, total, 1.0)
-    most = np.sqrt(_divergence(np.eye(1, len(sizes))[0]) / LN2)
-    found = np.sqrt(_divergence(rates) / (1.0 if natural else LN2))
-    return np.where(total[..., 0] > 0, found / most if most > 0 else 0.0, 1.0)
+    found = np.where(total[..., 0] > 0, _divergence(rates), -1.0)
+    return _scaled(found, len(sizes), natural=natural)
+
+
+def uneven_beyond(
+    active: NDArray[np.int32], own: NDArray[np.int64], sizes: NDArray[np.int64], *,
+    natural: bool = False, backend: str = "auto",
+) -> Array:  # fmt: skip
+    """How unevenly communities were reached beyond the seeds, (P, W).
+
+    Args:
+        active: Active nodes of each community, (P, W, c).
+        own: Seeds of each community, (P, c).
+        sizes: Nodes of each community, (c,).
+        natural: As for :func:`uneven`.
+        backend: As for :func:`.cascades.propagated`; the last digits may differ.
+    """
+    code = compiled(backend)
+    if code is None:
+        return uneven(active - own[:, None], sizes, natural=natural)
+    return _scaled(code.divergences(active, own, sizes), len(sizes), natural=natural)
+
+
+def _scaled(divergence: Array, communities: int, *, natural: bool) -> Array:
+    """Distance over its largest value from a divergence in nats; 1 where that is negative."""
+    most = np.sqrt(_divergence(np.eye(1, communities)[0]) / LN2)
+    found = np.sqrt(np.maximum(divergence, 0.0) / (1.0 if natural else LN2))
+    return np.where(divergence < 0, 1.0, found / most if most > 0 else 0.0)
 
 
 def _divergence(shares: Array) -> Array:
@@ -90,4 +118,4 @@ def _divergence(shares: Array) -> Array:
     np.log(own, out=own)
     own *= shares
     found = 0.5 * own.sum(axis=-1) - mixed.sum(axis=-1) + 0.5 * np.log(equal)
-    return np.where(found > 1e-14, found, 0.0)
+    return np.where(found > NOTHING, found, 0.0)

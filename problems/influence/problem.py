@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 
 from evo.errors import ConfigError
 from evo.genomes import Genomes
-from evo.problem import Array, Constraint, Context, Objective
+from evo.problem import Array, Baseline, Constraint, Context, Objective, Tell
 from evo.space import SearchSpace, Subset
 from operators import RNG
 
+from .baselines import methods, named
 from .cascades import BACKENDS, Groups, Outcomes, SeedSets, propagated
-from .communities import find_communities, read_communities
-from .graphs import Graph, from_networkx, read_graph
-from .objectives import MODES, offered, uneven
+from .communities import METHODS, find_communities, read_communities
+from .drawing import NODES, drawn
+from .graphs import Graph, from_networkx
+from .objectives import MODES, offered, uneven, uneven_beyond
 from .pools import promising, read_pool
+from .reading import read_graph
 from .shares import BLOCK, on_own_worlds
 from .starts import INITIAL, by_degree, smart
 from .variation import OPERATORS, variation
@@ -83,8 +86,20 @@ class SeedBatch:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What they do in all worlds of the split; without steps where no limit asks for them."""
-        return self._propagated(steps=self.limit is not None)
+        """What they do in all worlds of the split; without steps where no limit asks for them.
+
+        Communities are told apart where they are known already.
+        """
+        known = vars(self.problem).get("groups", self.problem.together)
+        return self._propagated(known, steps=self.limit is not None)
+
+    @cached_property
+    def grouped(self) -> Outcomes:
+        """The same by communities, which may be found now."""
+        groups, known = self.problem.groups, self.outcomes
+        if known.active.shape[2] == groups.count:
+            return known
+        return self._propagated(groups, steps=self.limit is not None)
 
     @cached_property
     def spread(self) -> NDArray[np.int64]:
@@ -95,13 +110,14 @@ class SeedBatch:
     def steps(self) -> NDArray[np.int32]:
         """Steps that activated something, (P, W)."""
         known = self.outcomes.steps
-        found = self._propagated(steps=True).steps if known is None else known
-        assert found is not None
-        return found
+        if known is None:
+            known = self._propagated(self.problem.together, steps=True).steps
+        assert known is not None
+        return known
 
-    def _propagated(self, *, steps: bool) -> Outcomes:
+    def _propagated(self, groups: Groups, *, steps: bool) -> Outcomes:
         problem, context = self.problem, self.context
-        what = self.sets, problem.model, problem.pool(context), problem.groups, problem.limit
+        what = self.sets, problem.model, problem.pool(context), groups, problem.limit
         how: Any = {"steps": steps, "backend": problem.backend, "device": context.device}
         count = problem.worlds[context.split]
         if len(problem.pool(context)) > count:
@@ -110,9 +126,10 @@ class SeedBatch:
 
     def unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly communities were reached beyond the seeds, (P, W)."""
-        own = self.sets.counts(self.problem.groups)[:, None, :-1]
+        own = self.sets.counts(self.problem.groups)[:, :-1]
         sizes = self.problem.groups.sizes[:-1]
-        return uneven(self.outcomes.active[:, :, :-1] - own, sizes, natural=natural)
+        active = self.grouped.active[:, :, :-1]
+        return uneven_beyond(active, own, sizes, natural=natural, backend=self.problem.backend)
 
     def seed_unevenness(self, *, natural: bool = False) -> Array:
         """How unevenly seeds lie over communities, (P,)."""
@@ -124,7 +141,7 @@ class Influence:
     """Choose whom to seed.
 
     Args:
-        graph: File with an edge list or GraphML (see :func:`.graphs.read_graph`), a
+        graph: File with an edge list or GraphML (see :func:`.reading.read_graph`), a
             ``networkx.Graph``, or nothing for Zachary's karate club.
         model: ``ic``, ``wc`` or ``lt``.
         probability: Of an arc under ``ic``, where the graph has none of its own.
@@ -135,7 +152,8 @@ class Influence:
             judged again.
         stock: Above 1, there are so many times more worlds, and each candidate of the search is
             judged on some of its own: nearly independent simulations instead of common ones.
-        communities: File with the columns ``node`` and ``comm``; by default Louvain communities.
+        communities: File with the columns ``node`` and ``comm``, the community of each node (-1 for
+            none), or how to find them: ``louvain`` or ``leiden``.
         directed: What pairs in the file are; by default what the file says, else undirected.
         component: ``largest`` keeps the largest (weakly) connected component only.
         mode: ``clean`` objectives, or as published (``paper``).
@@ -149,6 +167,9 @@ class Influence:
         backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
             fastest that is there (``auto``). All count the same.
         seed: Of worlds and communities.
+        baselines: Methods that a run with baselines compares with: ``degree``,
+            ``single-discount``, ``gdd``, ``pagerank``, ``celf``, ``opim-c``; by default the first
+            four, and CELF where it applies and nodes times worlds are at most two million.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -168,7 +189,7 @@ class Influence:
         most: int | None = None,
         limit: int = 0,
         worlds: Sequence[int] = (128, 4096),
-        communities: str | None = None,
+        communities: Any = None,
         directed: bool | None = None,
         component: str = "all",
         mode: str = "clean",
@@ -179,6 +200,7 @@ class Influence:
         pool: str | None = None,
         backend: str = "auto",
         seed: int = 0,
+        baselines: Sequence[str] | None = None,
     ) -> None:
         _one_of("model", model, MODELS)
         _one_of("mode", mode, MODES)
@@ -201,18 +223,21 @@ class Influence:
         self.worlds = {"search": worlds[0], "validation": worlds[1]}
         self._stock, self._initial = stock, initial
         self.model = self._model(probability, thresholds)
-        self.groups = Groups(
-            read_communities(communities, self.graph)
-            if communities is not None
-            else find_communities(self.graph, seed)
-        )
+        self._method = _method(communities)
+        if self._method is None:
+            given = isinstance(communities, np.ndarray)
+            self.groups = Groups(
+                communities if given else read_communities(communities, self.graph)
+            )
+        self.together = Groups(np.zeros(self.graph.n, dtype=np.int32))
         total = budget == "total" and self.graph.directed
         self.degrees = self.graph.counted_out + (self.graph.counted_in if total else 0)
         self.objectives: Sequence[Objective] = offered(mode == "paper")
+        self._baselines = named(baselines, self.model, stock * worlds[0])
         self.space = SearchSpace((Subset("seeds", self.graph.n, self.most),))
         self.variation = variation(operators, self.graph)
-        named = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
-        self._given = None if pool is None else read_pool(pool, self.graph, named)
+        row = f"{Path(str(graph)).name.partition('.')[0]}-{model.upper()}"
+        self._given = None if pool is None else read_pool(pool, self.graph, row)
         self._pools: dict[str, Pool] = {}
 
     def _model(self, probability: float, bounds: Sequence[float]) -> Model:
@@ -223,6 +248,11 @@ class Influence:
         if len(bounds) != 2:
             raise ConfigError(f"problem.thresholds must be two rising shares, got {bounds!r}")
         return thresholds(self.graph, *map(float, bounds))
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Communities; found when an objective first asks for them."""
+        return Groups(find_communities(self.graph, self._seed, self._method or METHODS[0]))
 
     def batch(self, genomes: Genomes, context: Context) -> SeedBatch:
         """Decode n candidates; nothing is simulated before an objective asks."""
@@ -250,22 +280,34 @@ class Influence:
             rows = np.empty((0, self.most), dtype=np.int32)
         return Genomes({"seeds": rows})
 
+    def baselines(self) -> Mapping[str, Callable[[Tell], Baseline]]:
+        """Methods of the field to compare with."""
+        return methods(self, self._baselines, self._seed)
+
     def fingerprint(self) -> Mapping[str, str]:
         """Hashes of what the values stand on."""
         return {
             "graph": self.graph.fingerprint,
-            "communities": hashlib.blake2b(
-                self.groups.community.tobytes(), digest_size=16
-            ).hexdigest(),
+            "communities": self._method
+            or hashlib.blake2b(self.groups.community.tobytes(), digest_size=16).hexdigest(),
         }
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for reports."""
         graph = self.graph
+        pairs = f"{graph.m:,} arcs" if graph.directed else f"{graph.m // 2:,} edges"
+        found = self._method or self.groups.count - 1
+        told = f"communities by {found}" if self._method else f"{found} communities"
         return {
-            "nodes": graph.n, "arcs": graph.m, "directed": graph.directed,
-            "communities": self.groups.count - 1, "model": self.name, "cleaning": list(graph.notes),
+            "nodes": graph.n, "arcs": graph.m, "directed": graph.directed, "communities": found,
+            "model": self.name, "notes": list(graph.notes),
+            "facts": {"size": f"{graph.n:,} nodes, {pairs}, {told}"},
         }  # fmt: skip
+
+    def drawing(self, genomes: Genomes) -> Mapping[str, Any]:
+        """The graph with the seeds of n candidates."""
+        groups = self.groups if self.graph.n <= NODES else self.together
+        return drawn(self.graph, groups, genomes["seeds"], self._seed)
 
     def export(
         self, genomes: Genomes, folder: Path, *, expected: Mapping[str, float]
@@ -284,7 +326,8 @@ class Influence:
     @property
     def bytes_per_candidate(self) -> int:
         """Bits, their sums, and what is kept per world."""
-        per_world = 4 * (self.groups.count + 2)
+        known = vars(self).get("groups")
+        per_world = 4 * (known.count + 2 if known else 64)
         unpacked = 40 if self.name == "lt" else 4
         return unpacked * self.graph.n + per_world * max(self.worlds.values())
 
@@ -302,6 +345,13 @@ def _graph(graph: Any, directed: bool | None, component: str) -> Graph:
     if hasattr(graph, "is_directed"):
         return from_networkx(graph, component)
     return read_graph(str(graph), directed, component)
+
+
+def _method(communities: Any) -> str | None:
+    """How communities are found, None where they are given."""
+    if communities is None:
+        return METHODS[0]
+    return communities if isinstance(communities, str) and communities in METHODS else None
 
 
 def _most(most: int | None, graph: Graph) -> int:

@@ -2,7 +2,8 @@
 
 Under independent cascades (IC) and weighted cascades (WC) each arc is live or not, independently,
 and what seeds activate is what they reach over live arcs (Kempe, Kleinberg and Tardos 2003). Under
-linear thresholds (LT) of MOEIM a node has a threshold between two bounds. A world is one outcome;
+linear thresholds (LT) of MOEIM a node has a threshold between two bounds, under those of the
+literature between 0 and 1, which live arcs stand for too. A world is one outcome;
 all candidates are judged on the same ones, so that differences between them are not chance.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,12 +79,22 @@ class Cascade:
         first = float(self.probability[0])
         return first if (self.probability == first).all() else None
 
+    @cached_property
+    def _certain(self) -> NDArray[np.bool_]:
+        """Which arcs are always live, (m,)."""
+        return self.probability >= 1
+
+    @cached_property
+    def _hazard(self) -> NDArray[np.float64]:
+        """Sums of -ln(1 - p) up to each arc, those that are always live left out, (m,)."""
+        return np.cumsum(-np.log1p(-np.where(self._certain, 0.0, self.probability)))
+
     def draw(self, rng: RNG) -> LiveArcs:
         """One world."""
         if self._even is not None and self._even < 0.3:
-            live = _distinct(self.graph.m, self._even, rng)
+            live = distinct(self.graph.m, self._even, rng)
         else:
-            live = np.flatnonzero(rng.random(self.graph.m) < self.probability)
+            live = _struck(self._hazard, self._certain, rng)
         return LiveArcs(self.graph.sources[live], self.graph.targets[live])
 
     @cached_property
@@ -121,7 +133,35 @@ class Threshold:
         return 8 * self.graph.n
 
 
-Model = Cascade | Threshold
+@dataclass(frozen=True)
+class Triggering:
+    """LT with thresholds anywhere in [0, 1]: each node heeds one neighbour that it draws.
+
+    What is reached over these arcs is activated in the same step, and as often, as by thresholds
+    (Kempe, Kleinberg and Tardos 2003, theorem 2.5). A loop is heeded in vain.
+    """
+
+    graph: Graph
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        """First arc into each node, (n,)."""
+        return np.cumsum(self.graph.in_degree) - self.graph.in_degree
+
+    def draw(self, rng: RNG) -> LiveArcs:
+        """One world."""
+        graph = self.graph
+        drawn = np.floor(rng.random(graph.n) * graph.counted_in).astype(np.int64)
+        live = (self._first + drawn)[drawn < graph.in_degree]
+        return LiveArcs(graph.sources[live], graph.targets[live])
+
+    @property
+    def size(self) -> int:
+        """Bytes of a world and of what kernels make of it, about."""
+        return 32 * self.graph.n
+
+
+Model = Cascade | Threshold | Triggering
 
 
 def independent(graph: Graph, probability: float) -> Cascade:
@@ -142,7 +182,7 @@ def weighted(graph: Graph) -> Cascade:
     return Cascade(graph, 1.0 / graph.counted_in[graph.targets])
 
 
-def thresholds(graph: Graph, low: float, high: float) -> Threshold:
+def thresholds(graph: Graph, low: float, high: float) -> Threshold | Triggering:
     """LT with thresholds uniform between two shares.
 
     Raises:
@@ -150,7 +190,22 @@ def thresholds(graph: Graph, low: float, high: float) -> Threshold:
     """
     if not 0 <= low <= high <= 1:
         raise ConfigError(f"problem.thresholds must be two rising shares, got {low!r}, {high!r}")
-    return Threshold(graph, low, high)
+    return Triggering(graph) if (low, high) == (0, 1) else Threshold(graph, low, high)
+
+
+def over_arcs(model: Model, what: str, hint: str | None = None) -> Cascade | Triggering:
+    """The model itself, for what is right over live arcs only.
+
+    Raises:
+        ConfigError: It has thresholds that no live arcs stand for.
+    """
+    if isinstance(model, Threshold):
+        raise ConfigError(
+            f"{what} needs live arcs, which stand for thresholds from 0 to 1 only; these lie "
+            f"between {model.low:g} and {model.high:g}",
+            hint=hint,
+        )
+    return model
 
 
 class Pool:
@@ -184,7 +239,7 @@ class Pool:
         return self.count
 
 
-def _distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
+def distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
     """Indices below m, each taken with probability p, by their gaps (Devroye 1986, X.2)."""
     found, last = [], -1
     while last < m - 1:
@@ -193,3 +248,36 @@ def _distinct(m: int, p: float, rng: RNG) -> NDArray[np.int64]:
         found.append(places[places < m])
         last = int(places[-1])
     return np.concatenate(found)
+
+
+def _struck(hazard: NDArray[np.float64], certain: NDArray[np.bool_], rng: RNG) -> NDArray[np.int64]:
+    """Arcs that a Poisson process of unit rate hits, and certain ones: arc i has its own stretch.
+
+    A stretch as long as -ln(1 - p) is hit with probability p; so few more numbers are drawn than
+    arcs are live.
+    """
+    total, times, last = float(hazard[-1]), [np.zeros(0)], 0.0
+    while last < total:
+        room = int(total - last + 4 * np.sqrt(total - last)) + 16
+        times.append(last + np.cumsum(rng.standard_exponential(room)))
+        last = float(times[-1][-1])
+    hits = np.concatenate(times)
+    return _stretches()(hazard, certain, hits[: np.searchsorted(hits, total)])
+
+
+@cache
+def _stretches() -> Callable[..., NDArray[np.int64]]:
+    """Finds the stretches that hold one of the times, and certain ones, ascending."""
+    try:
+        return import_module(".condensation", __package__).stretches
+    except ImportError:
+        return stretches
+
+
+def stretches(
+    hazard: NDArray[np.float64], certain: NDArray[np.bool_], hits: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Stretches that hold a hit, and certain ones, ascending; compiled code finds the same."""
+    live = certain.copy()
+    live[np.searchsorted(hazard, hits, side="right")] = True
+    return np.flatnonzero(live)

@@ -1,0 +1,106 @@
+"""Memory and time of a two-objective search as graphs grow to a million nodes and ten million arcs.
+
+    python experiments/benchmarks/million.py [--nodes 125000 250000 500000 1000000] [--figure FILE]
+
+Graphs have ten arcs per node, whose ends are drawn by weights that fall as a power (Chung and Lu
+2002, exponent 2.5). Each is written as an edge list; then ``evo run influence/wc`` searches spread
+and size, in a process of its own, for ten generations of 40 seed sets of up to 50 nodes on 32
+worlds, and judges the front on 64 others. Printed are seconds, and the most memory that the process
+held (Linux: ``VmHWM``); the figure shows both against arcs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SETTINGS = {"problem.most": "50", "problem.worlds": "[32, 64]", "problem.directed": "true"}
+
+
+def write(path: Path, nodes: int, seed: int) -> int:
+    """Arcs written, repeated ones included."""
+    rng = np.random.default_rng(seed)
+    reach = np.cumsum((np.arange(nodes) + 10.0) ** (-1 / 1.5))
+    ends = np.searchsorted(reach, rng.random((10 * nodes, 2)) * reach[-1])
+    ends[:, 1] = rng.permutation(nodes)[ends[:, 1]]  # in-degrees do not follow out-degrees
+    with path.open("w", encoding="utf-8") as file:
+        for block in np.array_split(ends, max(1, nodes // 100_000)):
+            file.write("\n".join(f"{u} {v}" for u, v in block.tolist()) + "\n")
+    return len(ends)
+
+
+def searched(graph: Path, out: Path) -> dict[str, Any]:
+    """Seconds and memory of a run, loading alone first."""
+    load = (
+        "import sys, time; from problems.influence.reading import read_graph; b = time.time();"
+        "g = read_graph(sys.argv[1], directed=True); print(g.n, g.m, time.time() - b)"
+    )
+    told = subprocess.run([sys.executable, "-c", load, graph], capture_output=True, check=True)
+    nodes, arcs, loading = told.stdout.decode().split()
+    command = [sys.executable, "-m", "evo", "run", "influence/wc", "--objective", "spread",
+               "--objective", "size", "--population", "40", "--generations", "10",
+               "--out", str(out), "--set", f"problem.graph={graph}"]  # fmt: skip
+    for name, value in SETTINGS.items():
+        command += ["--set", f"{name}={value}"]
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = max(peak, int(status.split("VmHWM:")[1].split()[0]) << 10)
+        except (OSError, IndexError):
+            pass
+        time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"the search of {graph.name} ended with code {process.returncode}")
+    return {
+        "nodes": int(nodes), "arcs": int(arcs), "loading seconds": round(float(loading), 1),
+        "seconds": round(time.perf_counter() - begin, 1), "GiB": round(peak / 2**30, 2),
+    }  # fmt: skip
+
+
+def figure(lines: list[dict[str, Any]], path: Path) -> None:
+    from plotly.subplots import make_subplots
+
+    arcs = [line["arcs"] / 1e6 for line in lines]
+    made = make_subplots(rows=1, cols=2, subplot_titles=("seconds", "GiB"))
+    for column, name in enumerate(("seconds", "GiB"), 1):
+        made.add_scatter(x=arcs, y=[line[name] for line in lines], row=1, col=column, name=name)
+        made.update_xaxes(title_text="million arcs", rangemode="tozero", row=1, col=column)
+    made.update_yaxes(rangemode="tozero").update_layout(showlegend=False)
+    made.write_html(path, include_plotlyjs=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    sizes = [125_000, 250_000, 500_000, 1_000_000]
+    parser.add_argument("--nodes", type=int, nargs="*", default=sizes)
+    parser.add_argument("--memory", type=float, help="GiB of address space a run may take")
+    parser.add_argument("--figure", type=Path)
+    given = parser.parse_args()
+    if given.memory:
+        limit = int(given.memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    lines = []
+    for nodes in given.nodes:
+        with tempfile.TemporaryDirectory() as scratch:
+            graph = Path(scratch) / f"{nodes}.txt"
+            write(graph, nodes, seed=0)
+            lines.append(searched(graph, Path(scratch) / "run"))
+        print(json.dumps(lines[-1]), flush=True)
+    if given.figure:
+        figure(lines, given.figure)
+
+
+if __name__ == "__main__":
+    main()
