@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ class Rule:
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Inputs and outputs of each layer of weights."""
-        return tuple(zip(self.layers[:-1], self.layers[1:], strict=True))
+        return tuple(pairwise(self.layers))
 
     @property
     def units(self) -> int:
@@ -200,7 +201,7 @@ class Kept:
     def matrices(self, rule: Rule, n: int) -> list[NDArray[np.bool_]]:
         """Synapses between neurons that stay, (n, outputs, inputs) per layer."""
         layers = self.by_layer(rule, n)
-        kept = [b[:, :, None] & a[:, None, :] for a, b in zip(layers, layers[1:], strict=False)]
+        kept = [b[:, :, None] & a[:, None, :] for a, b in pairwise(layers)]
         if self.synapses is not None:
             own = rule.matrices(self.synapses)
             kept = [one & two for one, two in zip(kept, own, strict=True)]

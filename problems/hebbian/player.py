@@ -8,6 +8,7 @@ As a program it plays the task in Gymnasium and prints the return of each episod
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,9 @@ class Network:
     def __init__(self, told, weights=None, seed=0):
         self.told, self.layers = told, told["layers"]
         own = {name: np.array(values) for name, values in told["genes"].items()}
-        self.pairs = list(zip(self.layers[:-1], self.layers[1:], strict=True))
+        self.pairs = list(pairwise(self.layers))
         stays = np.split(np.array(told["neurons"], dtype=float), np.cumsum(self.layers)[:-1])
-        self.stays = [np.outer(b, a) for a, b in zip(stays[:-1], stays[1:], strict=True)]
+        self.stays = [np.outer(b, a) for a, b in pairwise(stays)]
         if told["synapses"] is not None:
             cut = self._matrices(np.array(told["synapses"], dtype=float))
             self.stays = [s * m for s, m in zip(self.stays, cut, strict=True)]
