@@ -11,10 +11,12 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +240,7 @@ class Bodies:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads)
         cuts = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
-        slices = [range(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        slices = [range(a, b) for a, b in pairwise(cuts)]
         list(self._pool.map(partial(_run, act), slices))
 
     def _taken(self, body: int) -> Any:
@@ -273,7 +275,10 @@ class Bodies:
         return model
 
     def _shortened(self, file: Path, body: str) -> Any:
-        """The model with the geometry of one body at :data:`SHORTER` of its length."""
+        """The model with the geometry of one body at :data:`SHORTER` of its length.
+
+        A model that states its total mass, as the cheetah's, keeps it.
+        """
         spec = self._mujoco.MjSpec.from_file(str(file))
         for geom in spec.body(body).geoms:
             ends = np.array(geom.fromto)
@@ -311,7 +316,9 @@ def _unheard(mujoco: Any) -> Iterator[None]:
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda _: None)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         mujoco.set_mju_user_warning(before)
 
