@@ -283,9 +283,7 @@ class Bodies:
         for geom in spec.body(body).geoms:
             ends = np.array(geom.fromto)
             if np.isfinite(ends).all():
-                geom.fromto = np.concatenate(
-                    [ends[:3], ends[:3] + SHORTER * (ends[3:] - ends[:3])]
-                )
+                geom.fromto = np.concatenate([ends[:3], ends[:3] + SHORTER * (ends[3:] - ends[:3])])
             else:
                 geom.size = np.array(geom.size) * [1.0, SHORTER, 1.0]
                 geom.pos = np.array(geom.pos) * SHORTER
