@@ -95,8 +95,7 @@ class Strategy:
         starts = self._nursery.starts
         if starts is None or not len(starts):
             return np.zeros(self.length)
-        first = self._nursery.space.repair(starts.take([0]))
-        return (self._nursery.space.flat(first)[0] - self._middle) / self._half
+        return (self._nursery.space.flat(self._first(starts))[0] - self._middle) / self._half
 
     @property
     def population(self) -> Population:
@@ -108,7 +107,8 @@ class Strategy:
         self._drawn.clear()
         first = self._nursery.nothing()
         if not self._begun and self._nursery.starts is not None:
-            first = self._nursery.fresh(self._legal(self.mean[None]), 1)
+            first = self._nursery.fresh(self._first(self._nursery.starts))
+            self._drawn.update(zip(first.keys(), [self.mean], strict=False))
         self._begun = True
         drawn = self._nursery.offspring(
             self._size - len(first), lambda missing: self._legal(self.distribution.draw(missing))
@@ -127,6 +127,9 @@ class Strategy:
         mine = [i for i, key in enumerate(keys) if key in self._drawn]
         if mine:
             self.distribution.learn(np.array([self._drawn[keys[i]] for i in mine]), cost[mine])
+
+    def _first(self, starts: Genomes) -> Genomes:
+        return self._nursery.space.repair(starts.take(slice(0, 1)))
 
     def _legal(self, points: Array) -> Genomes:
         """Genomes for points, which are remembered."""
