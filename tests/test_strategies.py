@@ -238,9 +238,7 @@ def test_a_step_of_snes_by_hand() -> None:
     noise = np.array([1.0, -1.0, 2.0, 0.0])
     rate = 3 / 5
     np.testing.assert_allclose(given.mean, [0.5 * (utility @ noise)])
-    np.testing.assert_allclose(
-        given._sigma, [0.5 * np.exp(rate / 2 * (utility @ (noise**2 - 1)))]
-    )
+    np.testing.assert_allclose(given._sigma, [0.5 * np.exp(rate / 2 * (utility @ (noise**2 - 1)))])
 
 
 def test_points_beyond_an_end_are_folded_back() -> None:
@@ -263,7 +261,7 @@ def test_what_cannot_be_searched_is_told() -> None:
             make(name, SearchSpace((Choice("c", [3], ordered=False),)))
         with pytest.raises(ConfigError, match="population of at least"):
             make(name, box(), population=1)
-        with pytest.raises(ConfigError, match="'sigma' of algorithm .* must be above 0"):
+        with pytest.raises(ConfigError, match=r"'sigma' of algorithm .* must be above 0"):
             make(name, box(), sigma=-1.0)
     with pytest.raises(ConfigError, match=f"at most {MOST} of them, got 5000"):
         make("cma-es", box(5000))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from evo.errors import ShapeError
 from evo.problem import Array
 from evo.streams import derive, stream
 
@@ -76,6 +77,7 @@ class Clock:
     network: float = 0.0
 
 
+@np.errstate(all="ignore")  # what overflows is found and told
 def live(
     rule: Rule,
     coefficients: Mapping[str, Values],
@@ -100,6 +102,9 @@ def live(
         episodes: Common to all.
         noise: Deviation of what is added to each observation, the same for all candidates.
         clock: Adds up work.
+
+    Raises:
+        ShapeError: The observations of the world do not fit the networks.
     """
     n = len(next(iter(coefficients.values())))
     shape = (n, len(bodies), episodes.count)
@@ -109,30 +114,34 @@ def live(
     seeds = episodes.seeds()
     course = _Course(shape, len(world.parts), clock or Clock())
     whispers = episodes.streams("noise")
-    with np.errstate(all="ignore"):  # what overflows is found and told
-        seen = course.simulated(
-            lambda: world.reset([seeds[e] for e in episode], np.asarray(bodies)[body])
+    seen = course.simulated(
+        lambda: world.reset([seeds[e] for e in episode], np.asarray(bodies)[body])
+    )
+    if seen.shape != (len(of), rule.layers[0]):
+        raise ShapeError(
+            f"the world gave observations of shape {seen.shape}, but {len(of)} networks have "
+            f"{rule.layers[0]} inputs each"
         )
-        rows = np.arange(len(of))
-        for step in range(world.steps):
-            if noise:
-                drawn = np.array([rng.normal(0.0, noise, world.inputs) for rng in whispers])
-                seen = seen + drawn[episode[rows]]
-            actions, sound = course.thought(networks, seen.astype(rule.dtype), step, rows, world)
-            seen, rewards, ended = course.simulated(
-                lambda given=actions: world.step(np.where(np.isfinite(given), given, 0.0))
-            )
-            sound &= np.isfinite(seen).all(axis=1)
-            course.count(rows, actions, rewards, sound, ended, networks, step)
-            alive = course.alive[rows]
-            if not alive.any():
-                break
-            if 2 * alive.sum() <= len(rows):
-                rows = rows[alive]
-                networks.keep(alive)
-                world.keep(alive)
-                seen = seen[alive]
-        course.end(rows, networks)
+    rows = np.arange(len(of))
+    for step in range(world.steps):
+        if noise:
+            drawn = np.array([rng.normal(0.0, noise, world.inputs) for rng in whispers])
+            seen = seen + drawn[episode[rows]]
+        actions, sound = course.thought(networks, seen.astype(rule.dtype), step, rows, world)
+        seen, rewards, ended = course.simulated(
+            lambda given=actions: world.step(np.where(np.isfinite(given), given, 0.0))
+        )
+        sound &= np.isfinite(seen).all(axis=1)
+        course.count(rows, actions, rewards, sound, ended, networks, step)
+        alive = course.alive[rows]
+        if not alive.any():
+            break
+        if 2 * alive.sum() <= len(rows):
+            rows = rows[alive]
+            networks.keep(alive)
+            world.keep(alive)
+            seen = seen[alive]
+    course.end(rows, networks)
     return course.lives(rule, episodes)
 
 

@@ -66,6 +66,11 @@ class Network:
     def act(self, observation):
         """Outputs in [-1, 1] for one observation; learns from them."""
         passed = [np.asarray(observation, dtype=float)]
+        if passed[0].shape != (self.layers[0],):
+            raise ValueError(
+                f"the network has {self.layers[0]} inputs, got an observation of shape "
+                f"{passed[0].shape}"
+            )
         for w in self.weights:
             passed.append(np.tanh(w @ passed[-1]))
         self.step += 1

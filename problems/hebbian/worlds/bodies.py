@@ -265,7 +265,7 @@ class Bodies:
                 )
         which = int(number)
         if kind == "short":
-            model = self._shortened(file, model.body(legs[which][0]).name)
+            model = self._shortened(file, legs[which][0])
         if kind == "leg":
             joints = [j for j in range(model.njnt) if model.jnt_bodyid[j] in legs[which]]
             model.actuator_gear[np.isin(model.actuator_trnid[:, 0], joints)] = 0.0
@@ -274,13 +274,14 @@ class Bodies:
         model.geom_friction[:] *= friction * (number if kind == "friction" else 1.0)
         return model
 
-    def _shortened(self, file: Path, body: str) -> Any:
+    def _shortened(self, file: Path, body: int) -> Any:
         """The model with the geometry of one body at :data:`SHORTER` of its length.
 
         A model that states its total mass, as the cheetah's, keeps it.
         """
         spec = self._mujoco.MjSpec.from_file(str(file))
-        for geom in spec.body(body).geoms:
+        spec.compile()  # numbers the bodies, not all of which have names
+        for geom in next(one for one in spec.bodies if one.id == body).geoms:
             ends = np.array(geom.fromto)
             if np.isfinite(ends).all():
                 geom.fromto = np.concatenate([ends[:3], ends[:3] + SHORTER * (ends[3:] - ends[:3])])

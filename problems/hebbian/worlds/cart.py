@@ -51,7 +51,7 @@ class Cart:
         drawn = {s: np.random.default_rng(s).uniform(-0.05, 0.05, 4) for s in dict.fromkeys(seeds)}
         self._state = np.array([drawn[s] for s in seeds]).reshape(-1, 4)
         self._own = self._table[bodies]
-        return self._state
+        return self._seen()
 
     def step(self, actions: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
         """See :class:`~problems.hebbian.worlds.World`."""
@@ -68,7 +68,11 @@ class Cart:
              turn + SECONDS * spin], axis=1,
         )  # fmt: skip
         fallen = (np.abs(self._state[:, 0]) > FARTHEST) | (np.abs(self._state[:, 2]) > STEEPEST)
-        return self._state, np.ones((len(force), 1)), fallen
+        return self._seen(), np.ones((len(force), 1)), fallen
+
+    def _seen(self) -> Array:
+        """The state in single precision, which is what Gymnasium shows of it."""
+        return self._state.astype(np.float32).astype(np.float64)
 
     def keep(self, rows: NDArray[Any]) -> None:
         """See :class:`~problems.hebbian.worlds.World`."""
