@@ -612,8 +612,8 @@ def test_the_problem_keeps_its_promises(prune: str) -> None:
 
 
 def test_rules_that_balance_are_found_and_balance_elsewhere(tmp_path: Path) -> None:
-    asked = ["run", "hebbian/cart", "--objective=reward", "--algorithm=cma-es", "--population=24"]
-    asked += ["--metric=lived", "--generations=8", "--seed=1", f"--out={tmp_path / 'run'}"]
+    asked = ["run", "hebbian/cart", "--objective=reward", "--algorithm=cma-es", "--population=32"]
+    asked += ["--metric=lived", "--generations=5", "--seed=3", f"--out={tmp_path / 'run'}"]
 
     assert main(asked) == 0
 
@@ -622,7 +622,7 @@ def test_rules_that_balance_are_found_and_balance_elsewhere(tmp_path: Path) -> N
     assert best[:, 0].max() > 400
     assert view.candidates.validation[view.candidates.on_front, 0].max() > 300
     work = view.work["search", 0]
-    lived = view.candidates.values[:24, [c.name for c in view.columns].index("lived")]
+    lived = view.candidates.values[:32, [c.name for c in view.columns].index("lived")]
     assert work["control_steps"] >= 4 * lived.sum()
     assert work["seconds.world"] > 0 < work["seconds.network"]
     assert main(["report", str(tmp_path / "run")]) == 0

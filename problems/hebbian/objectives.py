@@ -1,4 +1,8 @@
-"""What plastic networks are judged by: returns, damage, size, memory, energy, change."""
+"""What plastic networks are judged by.
+
+``robustness`` and ``worst`` are the mean and the lowest return over damaged bodies, ``plasticity``
+the mean absolute change of a weight in a control step, ``energy`` the mean squared action.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +41,8 @@ def offered(parts: Sequence[str], damage: bool, unseen: bool) -> tuple[Objective
         *found,
         Objective("params", "min", lambda b: b.sizes["params"], "evolved numbers"),
         Objective("memory", "min", lambda b: b.sizes["memory"], "stored numbers"),
-        Objective("plasticity", "min", _plasticity, "change per synapse and step"),
-        Objective("energy", "min", lambda b: b.intact.energy.mean((1, 2)), "mean squared action"),
+        Objective("plasticity", "min", _plasticity),
+        Objective("energy", "min", lambda b: b.intact.energy.mean((1, 2))),
         Objective("largest", "min", lambda b: b.intact.largest.max((1, 2)), "weight", 1e-6),
         Objective("lived", "max", lambda b: b.intact.steps.mean((1, 2)), "control steps", 1e-6),
         Objective(f"{parts[0]}_error", "min", _error, UNITS.get(parts[0], ""), 1e-6),
