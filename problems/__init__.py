@@ -6,6 +6,10 @@ _SCORERS = ("gblm", "magnitude", "magnitude-row", "multiflow", "ria", "ria-row",
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
         "hebbian/ant": ("problems.hebbian.problem:Plastic", {"task": "ant", "damage": ["leg@0"]}),
+        "hebbian/ant-fast": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "ant-fast", "damage": ["leg@0"]},
+        ),
         "hebbian/cart": ("problems.hebbian.problem:Plastic", {"damage": ["length@2"]}),
         "hebbian/cheetah": (
             "problems.hebbian.problem:Plastic",

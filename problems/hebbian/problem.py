@@ -91,7 +91,8 @@ class Plastic:
     """Evolve how a network learns.
 
     Args:
-        task: ``cart``, ``reach``, ``ant``, ``cheetah``, ``hopper``, ``swimmer`` or ``walker``.
+        task: ``cart``, ``reach``, ``ant``, ``ant-fast`` (a cheaper integrator), ``cheetah``,
+            ``hopper``, ``swimmer`` or ``walker``.
         rule: ``hl``, ``nchl``, ``wnchl`` or ``static``; see :class:`~.genes.Rule`, also for
             ``init``, ``scale``, ``norm``, ``limit``, ``every``, ``window``, ``eta``, ``packed`` and
             ``dtype``.

@@ -25,7 +25,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "reach": ("reach:Reach", {}),
     **{
         name: ("bodies:Bodies", {"name": name})
-        for name in ("ant", "cheetah", "hopper", "swimmer", "walker")
+        for name in ("ant", "ant-fast", "cheetah", "hopper", "swimmer", "walker")
     },
 }
 """Task → ``module:class`` below this package, and fixed settings."""
