@@ -93,9 +93,7 @@ class Plastic:
     Args:
         task: ``cart``, ``reach``, ``ant``, ``ant-fast`` (a cheaper integrator), ``cheetah``,
             ``hopper``, ``swimmer`` or ``walker``.
-        rule: ``hl``, ``nchl``, ``wnchl`` or ``static``; see :class:`~.genes.Rule`, also for
-            ``init``, ``scale``, ``norm``, ``limit``, ``every``, ``window``, ``eta``, ``packed`` and
-            ``dtype``.
+        rule: ``hl`` (per synapse), ``nchl`` (per neuron), ``wnchl`` (weightless) or ``static``.
         hidden: Neurons of each hidden layer; by default what suits the task.
         episodes: In how many episodes each candidate is judged by the search, and in how many
             others the front is judged again.
@@ -108,6 +106,15 @@ class Plastic:
         prune: ``neurons`` or ``synapses`` adds a mask to the genome; ``none``.
         bound: Genes lie in ± this.
         spread: Deviation of the genes of warm starts.
+        init: How weights begin: ``zero``, ``uniform``, ``linear`` or ``normal``.
+        scale: Of weights that begin; by default as published.
+        norm: After each update: ``none``, ``max`` (by the largest of a layer) or ``clip``.
+        limit: Largest absolute weight under ``clip``.
+        every: Control steps between updates.
+        window: Recorded steps of weightless networks.
+        eta: One learning rate for all; by default it is evolved.
+        packed: Leave out genes that never act.
+        dtype: ``float32`` or ``float64``.
         threads: Of the simulator; 0 for all cores. Results do not depend on it.
 
     Raises:
