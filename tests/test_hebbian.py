@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import subprocess
 import sys
@@ -741,6 +742,28 @@ def test_an_exported_rule_plays_in_gymnasium_without_evo(tmp_path: Path) -> None
     main_ = subprocess.run([sys.executable, "player.py", "--episodes", "1"], cwd=out,
                            capture_output=True, text=True, check=True)  # fmt: skip
     assert main_.stdout.startswith("episode 0: ")
+
+
+def test_a_life_is_drawn_where_opengl_is(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    pytest.importorskip("imageio", reason="gymnasium[mujoco] is not installed")
+    pytest.importorskip("mujoco", reason="MuJoCo is not installed")
+    given = Plastic(task="ant", episodes=(1, 1))
+    genomes = given.starts(3, np.random.default_rng(2)).take([2])
+    given.export(genomes, tmp_path, expected={})
+    asked = [sys.executable, "player.py", "--episodes=1", "--gif=life.gif"]
+
+    done = subprocess.run(
+        asked, cwd=tmp_path, capture_output=True, text=True,
+        env={k: v for k, v in os.environ.items() if k != "DISPLAY"} | {"MUJOCO_GL": "egl"},
+    )  # fmt: skip
+
+    if done.returncode and "gl" in done.stderr.lower():
+        pytest.skip("there is no OpenGL here")
+    assert done.returncode == 0, done.stderr
+    with image.open(tmp_path / "life.gif") as drawn:
+        assert drawn.size == (240, 240)
+        assert drawn.n_frames >= 1
 
 
 class Fixed(Episodes):

@@ -1,17 +1,22 @@
 """Lives by the rule in rule.json beside this file; needs NumPy alone.
 
 As a module: ``network = Network(read())``, then ``network.act(observation)`` at every control step.
-As a program it plays the task in Gymnasium and prints the return of each episode:
+As a program it plays the task in Gymnasium and prints the return of each episode; with ``--gif`` it
+also draws the first one, where Gymnasium can draw (MuJoCo needs OpenGL, the cart pygame):
 
-    python player.py [--episodes 3] [--seed 0]
+    python player.py [--episodes 3] [--seed 0] [--gif life.gif]
 """
 
 import argparse
 import json
+import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+FRAMES = 4  # control steps between two drawings
 
 
 def read(file=None):
@@ -107,12 +112,13 @@ class Network:
         return self.stays[layer] * (i["eta"] + j["eta"]) / 2 * taught
 
 
-def play(told, episodes=3, seed=0):
+def play(told, episodes=3, seed=0, gif=None):
     """Return of each episode in Gymnasium, which must be installed."""
     import gymnasium
 
-    world = gymnasium.make(told["gymnasium"], **told["gymnasium_settings"])
-    returns = []
+    drawn = {"render_mode": "rgb_array"} if gif else {}
+    world = gymnasium.make(told["gymnasium"], **told["gymnasium_settings"], **drawn)
+    returns, frames = [], []
     for episode in range(episodes):
         network, over, total = Network(told, seed=seed + episode), False, 0.0
         seen, _ = world.reset(seed=seed + episode)
@@ -121,7 +127,14 @@ def play(told, episodes=3, seed=0):
             discrete = hasattr(world.action_space, "n")
             seen, reward, ended, cut, _ = world.step(int(out.argmax()) if discrete else out)
             total, over = total + float(reward), ended or cut
+            if gif and episode == 0 and network.step % FRAMES == 0:
+                frames.append(world.render()[::2, ::2])
         returns.append(total)
+    if gif:
+        import imageio
+
+        seconds = FRAMES / world.metadata["render_fps"]
+        imageio.mimsave(gif, frames, duration=1000 * seconds, loop=0)
     return returns
 
 
@@ -129,9 +142,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Play the task of rule.json.")
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gif", help="draw the first episode into this file")
     given = parser.parse_args()
+    if given.gif and sys.platform == "linux" and "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # draws without a screen
     rule = read()
     if rule["gymnasium"] is None:
         parser.error(f"task {rule['task']!r} is none of Gymnasium's")
-    for number, value in enumerate(play(rule, given.episodes, given.seed)):
+    for number, value in enumerate(play(rule, given.episodes, given.seed, given.gif)):
         print(f"episode {number}: {value:.6g}")
