@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_resume import contents, go, interrupt
+from test_resume import contents, go, interrupt, kill_and_compare
 
 from evo.check import check_problem, failed
 from evo.cli import main
@@ -612,7 +612,7 @@ def test_the_problem_keeps_its_promises(prune: str) -> None:
     assert failed(found) == []
 
 
-def test_rules_that_balance_are_found_and_balance_elsewhere(tmp_path: Path) -> None:
+def test_rules_that_balance_are_found_and_balance_elsewhere(tmp_path: Path, capsys) -> None:
     asked = ["run", "hebbian/cart", "--objective=reward", "--algorithm=cma-es", "--population=32"]
     asked += ["--metric=lived", "--generations=5", "--seed=3", f"--out={tmp_path / 'run'}"]
 
@@ -628,6 +628,11 @@ def test_rules_that_balance_are_found_and_balance_elsewhere(tmp_path: Path) -> N
     assert work["seconds.world"] > 0 < work["seconds.network"]
     assert main(["report", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "report.html").is_file()
+    capsys.readouterr()
+    assert main(["profile", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("world", "network", "control_steps"))
+    assert "MACs" not in told
 
 
 def test_plasticity_and_pruning_are_searched_together(tmp_path: Path) -> None:
@@ -662,6 +667,16 @@ def test_interrupted_at_random_a_search_of_rules_ends_alike(
 
     assert cuts >= 3
     assert contents(tmp_path / "cut") == contents(tmp_path / "straight")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["cma-es", "snes"])
+def test_killed_ten_times_a_search_of_rules_ends_alike(tmp_path: Path, algorithm: str) -> None:
+    problem = {"id": "hebbian/reach", "steps": 20, "episodes": [2, 2]}
+    kill_and_compare(
+        tmp_path, algorithm, 10, within=0.4, problem=problem, objectives=["reward"],
+        metrics=["robustness"], stop={"generations": 12},
+    )  # fmt: skip
 
 
 def test_workers_find_the_same(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -114,10 +115,10 @@ class Network:
 
 def play(told, episodes=3, seed=0, gif=None):
     """Return of each episode in Gymnasium, which must be installed."""
-    import gymnasium
-
     drawn = {"render_mode": "rgb_array"} if gif else {}
-    world = gymnasium.make(told["gymnasium"], **told["gymnasium_settings"], **drawn)
+    world = import_module("gymnasium").make(
+        told["gymnasium"], **told["gymnasium_settings"], **drawn
+    )
     returns, frames = [], []
     for episode in range(episodes):
         network, over, total = Network(told, seed=seed + episode), False, 0.0
@@ -131,10 +132,8 @@ def play(told, episodes=3, seed=0, gif=None):
                 frames.append(world.render()[::2, ::2])
         returns.append(total)
     if gif:
-        import imageio
-
         seconds = FRAMES / world.metadata["render_fps"]
-        imageio.mimsave(gif, frames, duration=1000 * seconds, loop=0)
+        import_module("imageio").mimsave(gif, frames, duration=1000 * seconds, loop=0)
     return returns
 
 

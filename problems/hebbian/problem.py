@@ -223,7 +223,7 @@ class Plastic:
         return self.space.repair(Genomes(parts))
 
     def work(self) -> Mapping[str, float]:
-        """Control steps lived, and seconds in the world and in networks."""
+        """Control steps simulated, and seconds in the world and in networks."""
         clock = self.clock
         return {
             "control_steps": clock.steps, "seconds.world": clock.world,

@@ -127,7 +127,7 @@ class Bodies:
         self.hidden = (128, 64) if self.task.contact else (32,)
         self.gymnasium = (None if self.task.quick else self.task.id, dict(self.task.settings))
         self._seconds = model.opt.timestep * self.task.frames
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or _cores()
         self._pool: ThreadPoolExecutor | None = None
         self._spare: list[list[Any]] = [[] for _ in bodies]
         self._lanes: list[tuple[int, Any]] = []  # body and data
@@ -294,6 +294,11 @@ class Bodies:
                 geom.size = np.array(geom.size) * [1.0, SHORTER, 1.0]
                 geom.pos = np.array(geom.pos) * SHORTER
         return spec.compile()
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(act: Callable[[int], None], lanes: range) -> None:
