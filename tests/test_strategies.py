@@ -93,6 +93,19 @@ def test_the_first_warm_start_is_where_the_search_begins(name: str) -> None:
 
 
 @every
+def test_some_switches_of_the_warm_start_turn_at_once(name: str) -> None:
+    space = SearchSpace((Mask("on", 40), Real("x", [-1], [1])))
+    starts = Genomes({"on": np.arange(40)[None] < 20, "x": np.zeros((1, 1))})
+
+    asked = make(name, space, starts=starts, sigma=0.2).ask()["on"]
+
+    assert (asked[0] == (np.arange(40) < 20)).all()
+    turned = (asked[1:] != asked[0]).mean(axis=0)
+    assert 0.02 < turned[:20].mean() < 0.25
+    assert 0.02 < turned[20:].mean() < 0.25
+
+
+@every
 def test_without_warm_starts_it_begins_in_the_middle(name: str) -> None:
     space = SearchSpace((Real("x", np.full(40, 2.0), 10.0),))
 

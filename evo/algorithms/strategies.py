@@ -3,7 +3,7 @@
 A strategy works on the genes side by side, each scaled to its range: -1 and 1 are the ends. What is
 drawn beyond an end is folded back, and levels and switches are rounded, for the judgement alone:
 the strategy learns from what it drew. The first warm start, or else the middle of all ranges, is
-where it begins.
+where it begins; switches begin a quarter of the way to the end they are at, so that some turn.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ class Strategy:
         starts = self._nursery.starts
         if starts is None or not len(starts):
             return np.zeros(self.length)
-        return (self._nursery.space.flat(self._first(starts))[0] - self._middle) / self._half
+        space = self._nursery.space
+        scaled = (space.flat(self._first(starts))[0] - self._middle) / self._half
+        switches = np.concatenate([np.full(p.shape, p.kind == "mask") for p in space.parts])
+        return np.where(switches, scaled / 4, scaled)
 
     @property
     def population(self) -> Population:
