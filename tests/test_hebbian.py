@@ -395,6 +395,34 @@ def test_lives_end_when_they_end_and_are_counted_by_hand(monkeypatch) -> None:
     assert world.kept == 2  # after the second and the third step, half of what was left
 
 
+class Backwards(Script):
+    """Lane k turns back at the step its seed says, and forth again after five more."""
+
+    steps = 240
+
+    def step(self, actions):
+        seen, _, ended = super().step(actions)
+        back = (self.t > self.own) & (self.t <= self.own + 5)
+        return seen, np.where(back, -1.0, 1.0)[:, None], np.zeros_like(ended)
+
+
+def test_patience_ends_lives_that_lead_back(monkeypatch) -> None:
+    rule = Rule((2, 3, 2), "static")
+    genomes = np.full((1, rule.genes), 0.5)
+    monkeypatch.setattr(Episodes, "seeds", lambda self: [0, 1, 2])
+
+    def lived(patience: int | None) -> list[float]:
+        world = Backwards([100, 210, 198])
+        episodes = Episodes(0, "search", 3)
+        return live(
+            rule, rule.decode(genomes), Kept(), world, [0], episodes, patience=patience  # type: ignore[arg-type]
+        ).steps[0, 0].tolist()  # fmt: skip
+
+    assert lived(None) == [240, 240, 240]
+    assert lived(5) == [240, 240, 240]
+    assert lived(2) == [240, 213, 203]  # of the third, steps 199 and 200 do not count
+
+
 def test_change_of_weights_is_that_of_loops() -> None:
     given = problem(rule="nchl", episodes=(1, 1), steps=20, hidden=[3], init="zero",
                     dtype="float64")  # fmt: skip
@@ -813,6 +841,7 @@ class Fixed(Episodes):
         ({"damage": ["length@long"]}, "needs a number of at least 0.001"),
         ({"score": "distance"}, "problem.score must be one of reward"),
         ({"noise": -1.0}, "problem.noise must be a number of at least 0"),
+        ({"patience": -1}, "problem.patience must be a whole number of at least 0"),
         ({"friction": 0.5}, "task 'cart' knows no friction"),
         ({"bound": 0.0}, "problem.bound must be a number above 0"),
         ({"prune": "layers"}, "problem.prune must be one of none, neurons, synapses"),

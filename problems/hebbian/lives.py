@@ -23,6 +23,9 @@ T = TypeVar("T")
 LOOK = 10
 """Weights are compared with those before in every tenth step, after a tenth of the life."""
 
+GRACE = 200
+"""First control step, from 0, at which a life may end for want of progress, as published."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Episodes:
@@ -87,6 +90,7 @@ def live(
     episodes: Episodes,
     *,
     noise: float = 0.0,
+    patience: int | None = None,
     clock: Clock | None = None,
 ) -> Lives:
     """Let n candidates live in every body through every episode.
@@ -101,6 +105,8 @@ def live(
         bodies: Numbers of the bodies of the world.
         episodes: Common to all.
         noise: Deviation of what is added to each observation, the same for all candidates.
+        patience: End a life after more than so many steps in a row with a first reward below 0,
+            from step :data:`GRACE` on; None lets it go on.
         clock: Adds up work.
 
     Raises:
@@ -112,7 +118,7 @@ def live(
     beginnings = [w[episode] for w in rule.beginnings(episodes.streams("weights"))]
     networks = lanes(rule, coefficients, kept, of, beginnings)
     seeds = episodes.seeds()
-    course = _Course(shape, len(world.parts), clock or Clock())
+    course = _Course(shape, len(world.parts), clock or Clock(), patience)
     whispers = episodes.streams("noise")
     seen = course.simulated(
         lambda: world.reset([seeds[e] for e in episode], np.asarray(bodies)[body])
@@ -148,9 +154,12 @@ def live(
 class _Course:
     """Counts per lane while lives go on."""
 
-    def __init__(self, shape: tuple[int, int, int], parts: int, clock: Clock) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], parts: int, clock: Clock, patience: int | None
+    ) -> None:
         count = int(np.prod(shape))
-        self._shape, self._clock = shape, clock
+        self._shape, self._clock, self._patience = shape, clock, patience
+        self._back = np.zeros(count, dtype=np.intp)  # steps in a row that led back
         self.alive = np.ones(count, dtype=bool)
         self._rewards = np.zeros((count, parts))
         self._steps, self._energy = np.zeros(count), np.zeros(count)
@@ -195,6 +204,9 @@ class _Course:
         self._energy[rows[good]] += (actions[good] ** 2).mean(axis=1)
         self._steps[rows[good]] += 1
         over = good & ended
+        if self._patience is not None and step >= GRACE:
+            self._back[rows] = np.where(rewards[:, 0] < 0, self._back[rows] + 1, 0)
+            over |= good & (self._back[rows] > self._patience)
         self._note(rows, over, networks)
         self.alive[rows[(mine & ~sound) | over]] = False
 

@@ -83,7 +83,8 @@ class PlasticBatch:
         numbers = [problem.bodies.index(body) for body in bodies]
         return live(
             problem.rule, problem.rule.decode(self.genomes["rules"]), self.kept, problem.world,
-            numbers, problem.episodes(self.context), noise=problem.noise, clock=problem.clock,
+            numbers, problem.episodes(self.context), noise=problem.noise,
+            patience=problem.patience, clock=problem.clock,
         )  # fmt: skip
 
 
@@ -103,6 +104,8 @@ class Plastic:
         score: Which reward damaged bodies are judged by; by default the first of the task.
         noise: Deviation of noise on every observation.
         friction: Factor of all friction.
+        patience: End a life after more than so many steps in a row that lead back, from step 200
+            on (NcHL: 30); by default it goes on.
         prune: ``neurons`` or ``synapses`` adds a mask to the genome; ``none``.
         bound: Genes lie in ± this.
         spread: Deviation of the genes of warm starts.
@@ -136,6 +139,7 @@ class Plastic:
         score: str | None = None,
         noise: float = 0.0,
         friction: float = 1.0,
+        patience: int | None = None,
         prune: str = "none",
         bound: float = 3.0,
         spread: float = 1.0,
@@ -166,6 +170,9 @@ class Plastic:
         self.damage, self.unseen = _bodies("damage", damage), _bodies("unseen", unseen)
         self.bodies = tuple(dict.fromkeys((INTACT, *self.damage, *self.unseen)))
         whole("threads", threads, 0)
+        if patience is not None:
+            whole("patience", patience, 0)
+        self.patience = patience
         given: dict[str, Any] = {"friction": friction, "threads": threads}
         if steps is not None:
             whole("steps", steps, 1)
