@@ -353,6 +353,21 @@ def test_candidates_live_alike_whoever_lives_beside_them(rule: str, task: str) -
     assert len(set(together[given.world.parts[0]].round(6))) > 4
 
 
+def test_damaged_bodies_are_judged_by_their_mean_and_by_the_worst() -> None:
+    kinds = ["turn@90", "gain@0.5", "turn@20"]
+    both = problem(damage=kinds, unseen=["turn@120"])
+    genomes = both.starts(6, np.random.default_rng(5))
+
+    found = values(both, genomes)
+
+    alone = [values(problem(damage=[kind]), genomes)["robustness"] for kind in kinds]
+    np.testing.assert_allclose(found["robustness"], np.mean(alone, axis=0), atol=2e-6)
+    np.testing.assert_allclose(found["worst"], np.min(alone, axis=0), atol=2e-6)
+    other = values(problem(damage=["turn@120"]), genomes)["robustness"]
+    assert np.array_equal(found["unseen"], other)
+    assert (np.max(alone, axis=0) - np.min(alone, axis=0) > 1e-3).all()
+
+
 class Script:
     """A world in which lane k ends after as many steps as its seed says; rewards count up."""
 

@@ -135,6 +135,7 @@ def test_failed_and_infeasible_candidates_do_not_lead(name: str) -> None:
     assert best[1] <= 0.3
     last = algorithm.ask()["x"]
     assert np.median(last[:, 0]) < 0.5
+    assert np.median(last[:, 1]) < 0.5
 
 
 @every
