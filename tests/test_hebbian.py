@@ -551,6 +551,7 @@ def test_carts_are_those_of_gymnasium() -> None:
         # a hand that keeps the pole up for a while, and slips now and then
         push = (seen[:, 2] + 0.4 * seen[:, 3] + rng.normal(0, 0.05, 4) > 0).astype(int)
         seen, reward, ended = world.step(np.stack([1 - push, push], axis=1).astype(float))
+        assert np.array_equal(seen, seen.astype(np.float32))  # no more than Gymnasium shows
         for i in np.flatnonzero(alive):
             theirs, value, over, _, _ = alone[i].step(int(push[i]))
             np.testing.assert_allclose(seen[i], theirs, rtol=1e-6, atol=1e-7)

@@ -34,7 +34,7 @@ from problems.hebbian.problem import Plastic
 from problems.hebbian.worlds.bodies import _unheard
 
 TASKS = ("cart", "cheetah", "ant")
-COMPARED = 12  # control steps over which Gymnasium must agree
+COMPARED = 8  # control steps over which Gymnasium must agree
 REWARD = {"cart": 0, "cheetah": 1, "ant": 1}  # which reward is Gymnasium's
 
 
