@@ -5,6 +5,26 @@ _SCORERS = ("gblm", "magnitude", "magnitude-row", "multiflow", "ria", "ria-row",
 
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
+        "hebbian/ant": ("problems.hebbian.problem:Plastic", {"task": "ant", "damage": ["leg@0"]}),
+        "hebbian/ant-fast": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "ant-fast", "damage": ["leg@0"]},
+        ),
+        "hebbian/cart": ("problems.hebbian.problem:Plastic", {"damage": ["length@2"]}),
+        "hebbian/cheetah": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "cheetah", "damage": ["leg@0"]},
+        ),
+        "hebbian/hopper": ("problems.hebbian.problem:Plastic", {"task": "hopper"}),
+        "hebbian/reach": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "reach", "damage": ["turn@60"]},
+        ),
+        "hebbian/swimmer": ("problems.hebbian.problem:Plastic", {"task": "swimmer"}),
+        "hebbian/walker": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "walker", "damage": ["leg@0"]},
+        ),
         "influence/downscaled": "problems.influence.downscaled:Downscaled",
         "influence/ic": ("problems.influence.problem:Influence", {"model": "ic"}),
         "influence/lt": ("problems.influence.problem:Influence", {"model": "lt"}),
