@@ -1,4 +1,4 @@
-"""The folder of a study: its cells as JSON beside their run folders, and how far each of them is."""
+"""The folder of a study: its cells as JSON beside their runs, and how far each of them is."""
 
 from __future__ import annotations
 

@@ -103,11 +103,12 @@ class _Worker:
         cell = self.cell
         assert cell is not None
         try:
-            kind, told = self.end.recv()
+            answer: tuple[str, dict[str, Any]] = self.end.recv()
         except (EOFError, OSError):
             code = self.stop()
             self._begin()
-            kind, told = "failed", {"why": f"its process {_ending(code)}"}
+            answer = "failed", {"why": f"its process {_ending(code)}"}
+        kind, told = answer
         if kind != "step":
             self.cell = None
         return Event(kind, cell, **told)
