@@ -137,7 +137,7 @@ def epsilon_additive(fitness: ArrayLike, target: ArrayLike) -> float:
 
 
 def r2(fitness: ArrayLike, ideal: ArrayLike = 0.0) -> float:
-    """Mean over weights of the least weighted Chebyshev distance to the ideal; infinity for no rows.
+    """Mean over weights of the least weighted Chebyshev distance to the ideal; no rows: infinity.
 
     The unary R2 of Hansen and Jaszkiewicz (1998) with weights spread evenly over the simplex: exact
     for two objectives (moocore), else over 4,096 fixed low-discrepancy weights. Scale the

@@ -8,6 +8,7 @@ multiple data sets*, 2006 (Friedman, Nemenyi, critical differences).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -72,7 +73,7 @@ def quartiles(values: ArrayLike) -> tuple[float, float, float]:
     """Lower quartile, median and upper quartile, by linear interpolation; NaN for no values."""
     given = np.asarray(values, np.float64)
     if not len(given):
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     ordered = np.sort(given)
     spots = [0.25 * (len(given) - 1), 0.5 * (len(given) - 1), 0.75 * (len(given) - 1)]
     low, middle, high = (_between(ordered, spot) for spot in spots)
@@ -90,6 +91,11 @@ def rank_sum(x: ArrayLike, y: ArrayLike) -> float:
     if not len(a) or not len(b) or np.ptp(np.concatenate([a, b])) == 0:
         return 1.0
     return float(cast(Any, mannwhitneyu(a, b, alternative="two-sided")).pvalue)
+
+
+def least_p(n: int, k: int) -> float:
+    """Least p-value that a rank-sum test of n and k distinct values can have."""
+    return min(1.0, 2.0 / math.comb(n + k, n))
 
 
 def signed_rank(x: ArrayLike, y: ArrayLike) -> float:
@@ -183,7 +189,7 @@ def ranking(names: Sequence[str], table: ArrayLike, goal: Goal, *, level: float 
     order = np.argsort(mean, kind="stable")
     return Ranking(
         tuple(names), tuple(mean.tolist()), n, statistic, float(chi2.sf(statistic, k - 1)),
-        difference, _groups([names[i] for i in order], mean[order], difference),
+        difference, _groups([names[int(i)] for i in order], mean[order], difference),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+import evo.folders
 import evo.report
 from evo.archive import compare_origins
 from evo.config import RunConfig
@@ -654,7 +655,7 @@ def test_a_failed_write_leaves_the_old_report_and_no_litter(tmp_path, monkeypatc
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(evo.report.os, "fsync", full_disk)
+    monkeypatch.setattr(evo.folders.os, "fsync", full_disk)
     with pytest.raises(StoreError, match="No space left on device"):
         write_report([folder], target)
 
