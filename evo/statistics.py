@@ -205,7 +205,7 @@ def _groups(names: Sequence[str], ranks: Array, difference: float) -> tuple[tupl
     """Maximal stretches of ascending mean ranks no longer than the critical difference."""
     out: list[tuple[int, int]] = []
     for i in range(len(ranks)):
-        end = int(np.searchsorted(ranks, ranks[i] + difference, side="right"))
+        end = int(np.searchsorted(ranks, ranks[i] + difference, side="left"))
         if not out or end > out[-1][1]:
             out.append((i, end))
     return tuple(tuple(names[i:end]) for i, end in out if end - i > 1)

@@ -194,7 +194,7 @@ def _study_lines(comparison: Comparison, indicator: str) -> list[str]:
     row = INDICATORS[indicator]
     if comparison.left_out:
         tell(f"evo: warning: {left_out(comparison)}")
-    told = tables.caption(comparison, row).replace("is bold", "has a star")
+    told = tables.starred(comparison, row)
     lines = [f"{comparison.name} · {row.title}", *tables.text(comparison, indicator), f"  {told}"]
     weak = dict.fromkeys(filter(None, map(too_few, comparison.problems)))
     lines += [f"  {sentence}" for sentence in weak]

@@ -10,7 +10,7 @@ from ..report.page import header, shell
 from ..statistics import LEVEL, Ranking
 from .attainment import surfaces
 from .measure import INDICATORS, Compared, Comparison, setting
-from .tables import DAGGER, caption, entries
+from .tables import DAGGER, entries, starred
 from .words import counted, finding, left_out, power, ranked, told_apart
 
 
@@ -38,7 +38,7 @@ def _tables(comparison: Comparison) -> Section:
         ]  # fmt: skip
         head = ["problem", *comparison.contestants]
         table = f"<h3>{esc(row.title)}</h3>" + grid(head, body, id=f"table-{name}")
-        table += paragraph(f"{row.meaning} {caption(comparison, row)}", "note")
+        table += paragraph(f"{row.meaning} {starred(comparison, row)}", "note")
         if name == "hypervolume":
             samples = {
                 c: {p.name: p.sample(name, c) for p in comparison.problems}

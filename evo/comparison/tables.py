@@ -122,6 +122,11 @@ def caption(comparison: Comparison, row: Indicator) -> str:
     )
 
 
+def starred(comparison: Comparison, row: Indicator) -> str:
+    """The caption where the best has a star."""
+    return caption(comparison, row).replace("is bold", "has a star")
+
+
 def runs_csv(comparison: Comparison) -> str:
     """One row per front measured."""
     head = ["problem", "contestant", "origin", "seed", "run", "evaluations", "failed", "front_size"]

@@ -36,8 +36,8 @@ def finding(comparison: Comparison) -> str:
     if not any(wins.values()):
         return "By hypervolume, no difference between any two is significant."
     order = sorted(names, key=lambda name: -wins[name])
-    told = [f"{name} {count(wins[name], 'time')}" for name in order if wins[name]]
-    return f"By hypervolume, {listed(told)} significantly better than another."
+    told = [f"{count(wins[name], 'time')} for {name}" for name in order if wins[name]]
+    return f"By hypervolume, significantly better than another: {listed(told)}."
 
 
 def told_apart(comparison: Comparison) -> str:

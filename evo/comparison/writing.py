@@ -43,6 +43,6 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 def _plain(comparison: Comparison) -> str:
     lines: list[str] = []
     for name, row in INDICATORS.items():
-        told = tables.caption(comparison, row).replace("is bold", "has a star")
+        told = tables.starred(comparison, row)
         lines += [row.title, *tables.text(comparison, name), f"  {told}", ""]
     return "\n".join([*lines, *(f"{p.name}: {setting(p)}" for p in comparison.problems)]) + "\n"

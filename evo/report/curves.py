@@ -28,7 +28,14 @@ from .plot import (
 if TYPE_CHECKING:
     from .facts import Band, Curve, Facts
 
-_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+_ABOVE = {
+    "orientation": "h",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "x": 0,
+    "xanchor": "left",
+    "traceorder": "normal",
+}
 
 
 def growth(facts: Facts, baselines: Sequence[tuple[str, Curve]]) -> Figure:

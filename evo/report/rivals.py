@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from ..statistics import Ranking
     from ..store import Column
 
-_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+_ABOVE = {
+    "orientation": "h",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "x": 0,
+    "xanchor": "left",
+    "traceorder": "normal",
+}
 
 
 def critical(ranking: Ranking) -> Figure:
