@@ -237,9 +237,10 @@ def test_wrong_usage_is_one_sentence(words, told, hand, capsys):
 def random_runs(folder, n, m, goals=None):
     draw = stream(7, "runs", m)
     points = [draw.random((12, m)) * 10 ** np.arange(m) for _ in range(n)]
+    configs = [{"algorithm": {"id": f"a{i // 3}"}} for i in range(n)]
     return points, [
-        written(folder / str(i), p, seed=i % 3, goals=goals, config={"algorithm": f"a{i // 3}"})
-        for i, p in enumerate(points)
+        written(folder / str(i), points[i], seed=i % 3, goals=goals, config=configs[i])
+        for i in range(n)
     ]
 
 
