@@ -67,7 +67,9 @@ def test_figures_hold_the_front(found, kind):
 
     if kind == "front":
         (drawn,) = [trace for trace in figure.data if trace.name == "front"]
-        assert sorted(drawn.y) == pytest.approx(sorted(found.front["params"]))
+        values = found.front.loc[found.front["params"] > 0, "params"]  # 0 has no place on log axes
+        assert set(values) <= set(drawn.y)
+        assert len(drawn.y) == len(found.front)
     elif kind == "parallel":
         assert len(figure.data[0].dimensions[0]["values"]) == len(found.front)
     else:
@@ -87,7 +89,8 @@ def test_unknown_figures_and_exports_are_refused(found, tmp_path):
 def test_an_export_is_what_the_problem_builds(tmp_path):
     club = evo.search(
         "influence/wc", objectives=["spread", "size"], population=8, generations=2,
-        settings={"problem.most": 3, "problem.worlds": [50, 50]}, out=tmp_path / "run", progress=False,
+        settings={"problem.most": 3, "problem.worlds": [50, 50]}, out=tmp_path / "run",
+        progress=False,
     )  # fmt: skip
 
     built = club.export("best:spread", tmp_path / "club")
