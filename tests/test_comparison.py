@@ -13,6 +13,7 @@ from handmade import Page, written
 from evo.cli import main
 from evo.comparison import compare_runs, compare_study, tables
 from evo.comparison.attainment import surfaces
+from evo.comparison.measure import setting
 from evo.comparison.writing import write
 from evo.errors import ConfigError, StoreError
 from evo.indicators import epsilon_additive, hypervolume, igd_plus, r2, spacing
@@ -268,6 +269,18 @@ def test_indicators_share_one_box_and_one_target(m, tmp_path):
                 (target <= t).all(1) & (target < t).any(1)).any()]),
             "epsilon": epsilon_additive(f, target), "r2": r2(f), "spacing": spacing(f),
         })  # fmt: skip
+
+
+def test_the_target_of_very_many_points_is_thinned_and_said_so(tmp_path, monkeypatch):
+    _, folders = random_runs(tmp_path, 4, 3)
+    monkeypatch.setattr("evo.comparison.measure.TARGET", 12)
+
+    (p,) = compare_runs(folders).problems
+
+    total = sum(len(score.front) for score in p.scores)
+    assert p.step == -(-total // 12) > 1
+    assert p.target <= 12 + len(folders)
+    assert f"together from every {p.step}th of their points ({p.target} points)" in setting(p)
 
 
 def test_attainment_surfaces_are_what_shares_of_runs_reach(tmp_path):

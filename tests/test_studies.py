@@ -353,6 +353,41 @@ def test_a_study_killed_twice_ends_like_one_left_alone(tmp_path):
     assert all(f.stat().st_mtime_ns == t for f, t in times.items())
 
 
+SLOW = """
+problems = [{ name = "slow", id = "mortal:Mortal", slow = 0.05 }]
+algorithms = ["random"]
+seeds = 2
+algorithm.population = 20
+stop.generations = 3
+evaluator.chunk = 4
+"""
+
+
+def test_an_interrupted_study_ends_its_processes_and_goes_on(tmp_path):
+    (tmp_path / "i.toml").write_text(SLOW)
+    words = [sys.executable, "-m", "evo", "study", "i.toml", "--jobs", "2", "--out", "out"]
+    tests = str(Path(__file__).parent)
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), os.getcwd(), tests)))
+    settings = {**os.environ, "PYTHONPATH": path}
+    process = subprocess.Popen(words, cwd=tmp_path, env=settings, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "out").glob("*/run.sqlite"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert lines(err) == ["evo: interrupted"]
+    assert "go on with: evo study i.toml" in err
+    for cell in read_study(tmp_path / "out")[1]:
+        take_lock(cell.folder).close()  # nobody writes any more
+    subprocess.run(words, cwd=tmp_path, env=settings, check=True, capture_output=True)
+    assert all(read_run(cell.folder).complete for cell in read_study(tmp_path / "out")[1])
+
+
 def complete(folder: Path) -> set[Path]:
     """Run files of a study that are finished."""
     found = set()

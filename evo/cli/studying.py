@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,10 @@ def study(
         tell(f"study {folder} · {_counted(board, len(begun))} · {jobs} at a time")
         listen = _listener(board, json)
         try:
-            for event in conduct(ordered, folder, jobs):
-                board.hear(event)
-                listen.hear(event)
+            with closing(conduct(ordered, folder, jobs)) as events:
+                for event in events:
+                    board.hear(event)
+                    listen.hear(event)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"everything judged is recorded; go on with: evo study {file}"

@@ -25,6 +25,9 @@ from ..report.facts import Facts, front_of, gather
 from ..statistics import Pair, Ranking, pairs, ranking
 from ..view import SEARCH, RunView, read_run
 
+TARGET = 10_000
+"""Points of all fronts that the common target is chosen from, at most."""
+
 Measure = Callable[[Array, Array], float]
 
 
@@ -112,6 +115,7 @@ class Compared:
         facts: Its runs pooled, with the common box.
         scores: One per run and origin.
         target: How many points the common target has.
+        step: It is made of every step-th point of the fronts; 1 unless there are very many.
         paired: Whether values of one seed are pairs.
     """
 
@@ -119,6 +123,7 @@ class Compared:
     facts: Facts
     scores: tuple[Score, ...]
     target: int
+    step: int = 1
     paired: bool = False
 
     @property
@@ -239,7 +244,8 @@ def _compared(name: str, facts: Facts, paired: bool) -> Compared:
     ]
     rows = [front_of(facts.pool, origin, runs=[i]) for i, _, origin in fronts]
     fitness = [facts.pool.fitness[row] for row in rows]
-    every = np.concatenate([np.empty((0, len(facts.objectives))), *fitness])
+    step = -(-sum(map(len, fitness)) // TARGET) or 1
+    every = np.concatenate([np.empty((0, len(facts.objectives))), *(f[::step] for f in fitness)])
     box = facts.box
     target = every[nondominated(every)] if len(every) else every
     goal = normalise(target, box.ideal, box.nadir) if box is not None else target
@@ -253,7 +259,7 @@ def _compared(name: str, facts: Facts, paired: bool) -> Compared:
             (facts.runs[i].meta.get("config") or {}).get("seed"), int(mine.sum()),
             int((mine & ~facts.pool.ok).sum()), front, values,
         ))  # fmt: skip
-    found = Compared(name, facts, tuple(scores), len(np.unique(target, axis=0)), paired)
+    found = Compared(name, facts, tuple(scores), len(np.unique(target, axis=0)), step, paired)
     if paired and not any(found.tests.values()):
         raise ConfigError(
             f"{name}: pairs need two seeds at least that all configurations share",
@@ -311,11 +317,12 @@ def setting(compared: Compared) -> str:
             compared.facts.objectives, *_raw(compared.facts, box.ideal, box.nadir), strict=True
         )
     ]
+    thin = "" if compared.step == 1 else f" from every {compared.step}th of their points"
     return (
         f"Objectives are scaled by best and worst of all fronts compared ({', '.join(sides)}); "
         f"the reference point of the hypervolume lies at {REFERENCE} in every objective; volume is "
         "given as a share of that box; the target of IGD+ and epsilon is the best of all fronts "
-        f"together ({compared.target:,} points); the ideal of R2 is 0."
+        f"together{thin} ({compared.target:,} points); the ideal of R2 is 0."
     )
 
 

@@ -331,8 +331,9 @@ def _curve(
     spent = {g.number: t for g, t in zip(view.generations, totals.tolist(), strict=True)}
     m = pool.fitness.shape[1]
     slow = m > EXACT_OBJECTIVES  # each step costs a tenth of a second
-    if (slow or many) and len(done) > _BLOCKS:
-        picked = np.linspace(0, len(done) - 1, _BLOCKS).round().astype(int)
+    most = _BLOCKS // 3 if slow and many else _BLOCKS
+    if (slow or many) and len(done) > most:
+        picked = np.linspace(0, len(done) - 1, most).round().astype(int)
         done = [done[i] for i in picked]
     ends = [mine[born <= g.number] for g in done]
     minutes = np.array([spent[g.number] for g in done], dtype=np.float64)

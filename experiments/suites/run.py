@@ -2,15 +2,15 @@
 
     python experiments/suites/run.py [--problems zdt1:2 dtlz2:3 wfg4:3] [--seeds 10]
         [--evaluations 2000] [--population 40] [--algorithms nsga2 …] [--jobs 2]
-    python experiments/suites/run.py --full    # 2, 3, 5, 10 objectives, 21 seeds, 20,000 judged each
+    python experiments/suites/run.py --full    # 2 to 10 objectives, 21 seeds, 20,000 judged each
 
 Every algorithm of pymoo and DEAP is run behind our ask and tell, and as its library's own loop,
 with the same population, evaluations, seeds and reference directions, each side with its own
-default operators. Compared are the populations that they end with, not archives: hypervolume in the box of
-the known front (reference point 1.1), and IGD+ to it. Printed is, per problem and algorithm, the
-median of both sides, A12 and the Mann-Whitney p-value with Holm's correction over the algorithms of
-the problem; in the end who is ahead by medians over everything (Wilcoxon's signed-rank test). Runs
-are kept in results/runs.csv and not repeated.
+default operators. Compared are the populations that they end with, not archives: hypervolume in the
+box of the known front (reference point 1.1), and IGD+ to it. Printed is, per problem and algorithm,
+the median of both sides, A12 and the Mann-Whitney p-value with Holm's correction over the
+algorithms of the problem; in the end who is ahead by medians over everything (Wilcoxon's
+signed-rank test). Runs are kept in results/runs.csv and not repeated.
 """
 
 from __future__ import annotations
