@@ -228,6 +228,8 @@ def test_a_run_is_no_study_and_a_study_no_run(done, capsys):
     assert "holds a run; a study needs a folder of its own" in capsys.readouterr().err
     with pytest.raises(StoreError, match="holds no study"):
         read_study(run)
+    assert main(["study", str(done / "s.toml"), "--out", str(done)]) == 2
+    assert "holds no study but" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("run", ["../elsewhere", "/etc", "..", "", 3])

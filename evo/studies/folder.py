@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import RunConfig, differences
 from ..errors import ConfigError, EvoError, StoreError
-from ..folders import replace_file
+from ..folders import LOCK, replace_file
 from ..schema import FILE
 from ..view import read_standing
 from .plan import Cell, Study
@@ -95,6 +95,13 @@ def states(study: Study, folder: Path) -> list[State]:
         raise StoreError(f"the study needs a folder, but {str(folder)!r} is a file")
     if (folder / FILE).is_file():
         raise StoreError(f"folder {str(folder)!r} holds a run; a study needs a folder of its own")
+    if folder.is_dir() and not (folder / RECORD).exists():
+        others = sorted(file.name for file in folder.iterdir() if file.name != LOCK)
+        if others:
+            raise StoreError(
+                f"folder {str(folder)!r} holds no study but {others[0]!r}",
+                hint="name a new folder for the study",
+            )
     return [_state(cell, folder / cell.name) for cell in study.cells]
 
 

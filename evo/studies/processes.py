@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -53,7 +53,7 @@ class Event:
     why: str = ""
 
 
-def conduct(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Event]:
+def conduct(cells: Sequence[Cell], folder: Path, jobs: int) -> Generator[Event, None, None]:
     """Run the cells in order, ``jobs`` at a time, and tell what happens; failures stop no other.
 
     Processes end when the iterator is closed, and when the process that iterates dies.
