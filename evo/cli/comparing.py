@@ -158,7 +158,7 @@ def _group_lines(group: dict[str, Any], indicator: str) -> list[str]:
     table = [["run", "origin", "seed", "evals", "failed", "front", *titles]]
     for row in group["runs"]:
         told = [str(row[k]) for k in ("seed", "evaluations", "failed", "front_size")]
-        table.append([row["run"], row["origin"], *told, *(f"{row[n]:.4f}" for n in _TOLD)])
+        table.append([row["run"], row["origin"], *told, *(_told(row[n]) for n in _TOLD)])
     lines = [group["configuration"], *aligned(table, left=2)]
     for row in group["summary"]:
         if row["runs"] > 1:
@@ -167,6 +167,10 @@ def _group_lines(group: dict[str, Any], indicator: str) -> list[str]:
             told = f"median {found['median']:.4f}, quartiles {low:.4f} to {high:.4f}"
             lines.append(f"  {row['origin']}: {told}, {row['runs']} runs")
     return lines
+
+
+def _told(value: float) -> str:
+    return "–" if value != value else f"{value:.4f}"  # NaN is not equal to itself
 
 
 def _pair_lines(p: Compared, indicator: str) -> list[str]:

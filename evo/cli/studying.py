@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from ..studies.processes import Event
     from ..studies.progress import Board
 
-_QUIET = (
-    10.0  # seconds without a word after which a study that is not on a terminal tells its state
-)
+_QUIET = 10.0  # seconds without a word after which a line tells how far the study is
 
 
 def study(
