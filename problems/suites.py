@@ -110,7 +110,7 @@ class Suite:
             raise ConfigError(f"the front of {self._name} with {m} objectives is not known here")
         if self.suite == "mw":
             return self._constrained(n)
-        return (_dtlz if self.suite == "dtlz" else _wfg)(self.number, n, m)
+        return (dtlz_front if self.suite == "dtlz" else _wfg)(self.number, n, m)
 
     def describe(self) -> Mapping[str, Any]:
         """Title for people."""
@@ -169,7 +169,8 @@ class Suite:
         return found[np.linspace(0, len(found) - 1, min(n, len(found))).round().astype(int)]
 
 
-def _dtlz(number: int, n: int, m: int) -> Array:
+def dtlz_front(number: int, n: int, m: int) -> Array:
+    """About n points of the front of a DTLZ problem with m objectives, 5 and 6 up to three."""
     if number == 1:
         return 0.5 * _simplex(n, m)
     if number < 5:

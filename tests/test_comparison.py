@@ -271,6 +271,30 @@ def test_indicators_share_one_box_and_one_target(m, tmp_path):
         })  # fmt: skip
 
 
+def test_a_known_front_gives_box_and_target_when_asked(tmp_path, capsys):
+    # the front of ZDT1 reaches from (0, 1) to (1, 0)
+    config = {"problem": {"id": "synthetic/zdt1"}}
+    names = ["f1", "f2"]
+    on = written(tmp_path / "on", [[0.25, 0.5]], seed=0, names=names, config=config)
+    off = written(tmp_path / "off", [[0.5, 2.0], [2.0, 0.5]], seed=1, names=names, config=config)
+
+    p = compare_runs([on, off], known=True).problems[0]
+
+    near, far = p.scores
+    assert near.values["hypervolume"] == pytest.approx(0.85 * 0.6 / 1.21)
+    assert near.values["epsilon"] == pytest.approx(0.5)  # to reach (1, 0)
+    assert far.values["hypervolume"] == 0
+    assert [float(c.volume[-1]) for c in p.facts.curves] == pytest.approx([0.85 * 0.6 / 1.21, 0])
+    assert main(["compare", str(on), "--known"]) == 0
+    assert "scaled by the known front (f1 0 to 1, f2 0 to 1)" in capsys.readouterr().out
+    other = {"problem": {"id": "mortal:Mortal"}}
+    assert main(["compare", str(written(tmp_path / "o", [[1, 1]], config=other)), "--known"]) == 2
+    assert "knows no front" in capsys.readouterr().err
+    one = written(tmp_path / "1", [[1.0, 1.0]], config=config)
+    with pytest.raises(ConfigError, match="knows the front of f1, f2, but the run searched f0, f1"):
+        compare_runs([one], known=True)
+
+
 def test_the_target_of_very_many_points_is_thinned_and_said_so(tmp_path, monkeypatch):
     _, folders = random_runs(tmp_path, 4, 3)
     monkeypatch.setattr("evo.comparison.measure.TARGET", 12)

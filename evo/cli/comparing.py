@@ -22,6 +22,7 @@ def compare(
     *runs: str,
     indicator: str = "hypervolume",
     paired: Flag = False,
+    known: Flag = False,
     out: Path | None = None,
     json: Flag = False,
 ) -> None:
@@ -31,6 +32,8 @@ def compare(
         runs: Folders of runs that search the same objectives, or their names; or one study.
         indicator: What tables and tests in words tell: hypervolume, igd_plus, epsilon, r2, spacing.
         paired: Test pairs of equal seeds (Wilcoxon) instead of independent runs (Mann-Whitney).
+        known: Measure against the known front of the problem, which is built for it, instead of the
+            best of all fronts compared.
         out: Folder for tables (text, CSV, Markdown, LaTeX) and one HTML page with the figures.
         json: Write JSON instead of tables.
     """
@@ -41,7 +44,7 @@ def compare(
             f"no indicator called {indicator!r}{did_you_mean(indicator, _TOLD)}",
             hint=f"indicators are {', '.join(_TOLD)}",
         )
-    found = _comparison(runs, paired=paired)
+    found = _comparison(runs, paired=paired, known=known)
     written: list[Path] = []
     if out is not None:
         from ..comparison.writing import write
@@ -74,7 +77,7 @@ def as_mapping(comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _comparison(runs: tuple[str, ...], *, paired: bool) -> Comparison:
+def _comparison(runs: tuple[str, ...], *, paired: bool, known: bool) -> Comparison:
     from ..comparison import compare_runs, compare_study
     from ..studies.folder import RECORD
 
@@ -83,13 +86,13 @@ def _comparison(runs: tuple[str, ...], *, paired: bool) -> Comparison:
         if (folder / RECORD).is_file()
     ]  # fmt: skip
     if not studies:
-        return compare_runs([run_folder(run) for run in runs], paired=paired)
+        return compare_runs([run_folder(run) for run in runs], paired=paired, known=known)
     if len(runs) > 1:
         raise ConfigError(
             "evo compare takes runs, or one study, not both or several studies",
             hint="the runs inside a study can be named one by one",
         )
-    return compare_study(studies[0], paired=paired)
+    return compare_study(studies[0], paired=paired, known=known)
 
 
 def _problem(p: Compared) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def _problem(p: Compared) -> dict[str, Any]:
         "fitness_box": None if box is None else {
             "ideal": box.ideal.tolist(), "nadir": box.nadir.tolist(), "reference": REFERENCE,
         },
-        "target_points": p.target,
+        "target_points": p.target, "known_front": p.known,
         "groups": [_group(p, label) for label, _ in p.facts.groups],
         "tests": {name: [_test(t) for t in p.tests[name]] for name in INDICATORS},
         "test": "wilcoxon signed-rank" if p.paired else "mann-whitney",
@@ -158,7 +161,7 @@ def _group_lines(group: dict[str, Any], indicator: str) -> list[str]:
     table = [["run", "origin", "seed", "evals", "failed", "front", *titles]]
     for row in group["runs"]:
         told = [str(row[k]) for k in ("seed", "evaluations", "failed", "front_size")]
-        table.append([row["run"], row["origin"], *told, *(_told(row[n]) for n in _TOLD)])
+        table.append([row["run"], row["origin"], *told, *(_shown(row[n]) for n in _TOLD)])
     lines = [group["configuration"], *aligned(table, left=2)]
     for row in group["summary"]:
         if row["runs"] > 1:
@@ -169,7 +172,7 @@ def _group_lines(group: dict[str, Any], indicator: str) -> list[str]:
     return lines
 
 
-def _told(value: float) -> str:
+def _shown(value: float) -> str:
     return "–" if value != value else f"{value:.4f}"  # NaN is not equal to itself
 
 

@@ -21,7 +21,7 @@ from ..indicators import (
     unit_hypervolume,
 )
 from ..problem import Array, Goal
-from ..report.facts import Facts, front_of, gather
+from ..report.facts import Box, Facts, front_of, gather
 from ..statistics import Pair, Ranking, pairs, ranking
 from ..view import SEARCH, RunView, read_run
 
@@ -117,6 +117,7 @@ class Compared:
         target: How many points the common target has.
         step: It is made of every step-th point of the fronts; 1 unless there are very many.
         paired: Whether values of one seed are pairs.
+        known: Whether target and box are those of the front that the problem knows.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Compared:
     target: int
     step: int = 1
     paired: bool = False
+    known: bool = False
 
     @property
     def contestants(self) -> tuple[str, ...]:
@@ -198,21 +200,36 @@ class Comparison:
         return out
 
 
-def compare_runs(folders: Sequence[Path], *, paired: bool = False) -> Comparison:
+def compare_runs(
+    folders: Sequence[Path], *, paired: bool = False, known: bool = False
+) -> Comparison:
     """Compare runs that search the same objectives; equal configurations belong together.
 
+    Args:
+        folders: Of the runs.
+        paired: Test pairs of equal seeds instead of independent runs.
+        known: Measure against the front that the problem of the first run knows, which is built
+            for it, instead of the best of all fronts compared.
+
     Raises:
-        ConfigError: No run, or different objectives.
+        ConfigError: No run, different objectives, no pairs, or no known front.
         StoreError: A folder holds no readable run.
     """
-    facts = gather([read_run(folder) for folder in _once(folders)])
-    return Comparison("", (_compared(_title(facts.runs[0]), facts, paired),))
+    views = [read_run(folder) for folder in _once(folders)]
+    name = _title(views[0]) if views else ""
+    return Comparison("", (_compared(name, views, None, paired=paired, known=known),))
 
 
-def compare_study(folder: Path, *, paired: bool = False) -> Comparison:
+def compare_study(folder: Path, *, paired: bool = False, known: bool = False) -> Comparison:
     """Compare the finished runs of a study, problem by problem.
 
+    Args:
+        folder: Of the study.
+        paired: As in :func:`compare_runs`.
+        known: As in :func:`compare_runs`.
+
     Raises:
+        ConfigError: No pairs, or no known front.
         StoreError: The folder holds no readable study, or none of its runs is finished.
     """
     from ..studies import read_study
@@ -232,20 +249,26 @@ def compare_study(folder: Path, *, paired: bool = False) -> Comparison:
             hint="evo study FILE.toml goes on with it",
         )
     problems = tuple(
-        _compared(problem, gather([v for _, v in rows], [label for label, _ in rows]), paired)
+        _compared(problem, [v for _, v in rows], [n for n, _ in rows], paired=paired, known=known)
         for problem, rows in views.items()
     )
     return Comparison(name, problems, tuple(left_out))
 
 
-def _compared(name: str, facts: Facts, paired: bool) -> Compared:
+def _compared(
+    name: str, views: Sequence[RunView], labels: Sequence[str] | None, *, paired: bool, known: bool
+) -> Compared:
+    truth = _known_front(name, views[0]) if known and views else None
+    box = None if truth is None else Box(truth.min(axis=0), truth.max(axis=0), "the known front")
+    facts = gather(views, labels, box)
     fronts = [
         (i, label, o) for label, runs in facts.groups for i in runs for o in _origins(facts, i)
     ]
     rows = [front_of(facts.pool, origin, runs=[i]) for i, _, origin in fronts]
     fitness = [facts.pool.fitness[row] for row in rows]
-    step = -(-sum(map(len, fitness)) // TARGET) or 1
+    step = 1 if truth is not None else -(-sum(map(len, fitness)) // TARGET) or 1
     every = np.concatenate([np.empty((0, len(facts.objectives))), *(f[::step] for f in fitness)])
+    every = every if truth is None else truth
     box = facts.box
     target = every[nondominated(every)] if len(every) else every
     goal = normalise(target, box.ideal, box.nadir) if box is not None else target
@@ -259,13 +282,39 @@ def _compared(name: str, facts: Facts, paired: bool) -> Compared:
             (facts.runs[i].meta.get("config") or {}).get("seed"), int(mine.sum()),
             int((mine & ~facts.pool.ok).sum()), front, values,
         ))  # fmt: skip
-    found = Compared(name, facts, tuple(scores), len(np.unique(target, axis=0)), step, paired)
+    count = len(np.unique(target, axis=0))
+    found = Compared(name, facts, tuple(scores), count, step, paired, known)
     if paired and not any(found.tests.values()):
         raise ConfigError(
             f"{name}: pairs need two seeds at least that all configurations share",
             hint="leave --paired out",
         )
     return found
+
+
+def _known_front(name: str, view: RunView) -> Array:
+    """Minimised values of the front that a problem knows, shape (k, m).
+
+    Raises:
+        ConfigError: It knows none, or one of other objectives.
+    """
+    from ..config import RunConfig
+    from ..registry import build_problem
+
+    problem = build_problem(RunConfig.from_mapping(view.meta["config"]))
+    tell = getattr(problem, "front", None)
+    if not callable(tell):
+        raise ConfigError(f"problem {name!r} knows no front", hint="leave --known out")
+    values = np.asarray(tell(), dtype=np.float64)
+    searched = [c for c in view.columns if c.searched]
+    offered = [o.name for o in problem.objectives][: values.shape[1]]
+    if [c.name for c in searched] != offered:
+        raise ConfigError(
+            f"problem {name!r} knows the front of {', '.join(offered)}, but the run searched "
+            f"{', '.join(c.name for c in searched)}",
+            hint="leave --known out",
+        )
+    return values * np.array([1.0 if c.goal == "min" else -1.0 for c in searched])
 
 
 def _value(row: Indicator, front: Array, target: Array) -> float:
@@ -318,11 +367,13 @@ def setting(compared: Compared) -> str:
         )
     ]
     thin = "" if compared.step == 1 else f" from every {compared.step}th of their points"
+    by = "the known front" if compared.known else "best and worst of all fronts compared"
+    goal = "the known front" if compared.known else f"the best of all fronts together{thin}"
     return (
-        f"Objectives are scaled by best and worst of all fronts compared ({', '.join(sides)}); "
+        f"Objectives are scaled by {by} ({', '.join(sides)}); "
         f"the reference point of the hypervolume lies at {REFERENCE} in every objective; volume is "
-        "given as a share of that box; the target of IGD+ and epsilon is the best of all fronts "
-        f"together{thin} ({compared.target:,} points); the ideal of R2 is 0."
+        "given as a share of that box, and what lies beyond it does not count; the target of IGD+ "
+        f"and epsilon is {goal} ({compared.target:,} points); the ideal of R2 is 0."
     )
 
 

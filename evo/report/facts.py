@@ -157,13 +157,17 @@ class Facts:
         return {c.name: float(v) for c, v in values if np.isfinite(v)} | known
 
 
-def gather(views: Sequence[RunView], labels: Sequence[str] | None = None) -> Facts:
+def gather(
+    views: Sequence[RunView], labels: Sequence[str] | None = None, box: Box | None = None
+) -> Facts:
     """Pool the runs and measure them on one box.
 
     Args:
         views: One or more.
         labels: What each run belongs to; by default runs of equal configuration, seeds set aside,
             belong together.
+        box: Where everything is measured; by default the box of all fronts, and the recorded one
+            for the curve of a single run.
 
     Raises:
         ConfigError: No run, or runs that search different objectives.
@@ -173,8 +177,9 @@ def gather(views: Sequence[RunView], labels: Sequence[str] | None = None) -> Fac
     columns = _common_columns(views)
     pool = _pool(views, columns)
     fitness, front = pool.fitness, _front(pool, len(views) == 1, views[0].candidates)
-    box = _common_box(pool)
-    track = _track_box(views, box)
+    common = box or _common_box(pool)
+    track = common if box is not None else _track_box(views, common)
+    own, many = track is not common, len(views) > _MANY
     best = fitness[front].argmin(axis=0) if len(front) else []
     describe = views[0].meta.get("describe") or {}
     middle = usable_knee(describe, columns, pool.values[front], fitness[front])
@@ -182,9 +187,11 @@ def gather(views: Sequence[RunView], labels: Sequence[str] | None = None) -> Fac
         runs=tuple(views), columns=columns, pool=pool, front=front,
         knee=None if middle is None else int(front[middle]),
         best=tuple(int(front[i]) for i in best),
-        box=box, track=track,
-        curves=tuple(_curve(pool, v, i, track, columns, len(views) > _MANY)
-                     for i, v in enumerate(views)),
+        box=common, track=track,
+        curves=tuple(
+            _curve(pool, view, i, track, columns, many=many, own=own)
+            for i, view in enumerate(views)
+        ),
         groups=groups(views) if labels is None else _labelled(labels),
     )  # fmt: skip
 
@@ -321,8 +328,9 @@ def _track_box(views: Sequence[RunView], common: Box | None) -> Box | None:
 
 
 def _curve(
-    pool: Pool, view: RunView, run: int, box: Box | None, columns: tuple[Column, ...], many: bool
-) -> Curve:
+    pool: Pool, view: RunView, run: int, box: Box | None, columns: tuple[Column, ...], *,
+    many: bool, own: bool,
+) -> Curve:  # fmt: skip
     """One step per complete generation; generations in which nothing new was judged add none."""
     mine = np.flatnonzero((pool.run == run) & (pool.origin == "search"))
     born = pool.generation[mine]
@@ -337,7 +345,6 @@ def _curve(
         done = [done[i] for i in picked]
     ends = [mine[born <= g.number] for g in done]
     minutes = np.array([spent[g.number] for g in done], dtype=np.float64)
-    own = view.meta.get("box") if box is not None and box.source != _COMMON else None
     known = [g.hypervolume for g in done] if own else None
     return _grow(pool, ends, minutes, box, tuple(c for c in columns if c.searched), known)
 

@@ -55,15 +55,6 @@ def problem_of(name: str) -> Any:
     return build_problem(ProblemConfig(f"synthetic/{base}", settings))
 
 
-def known_front(problem: Any, name: str) -> np.ndarray:
-    base, m = name.split(":")
-    if base in ("dtlz1", "dtlz2"):  # ours have no front; the suites' problem of that number has
-        from problems.suites import Suite
-
-        return Suite("dtlz", int(base[-1]), int(m)).front(2000)
-    return problem.front(2000)
-
-
 def judged(problem: Any, genomes: Any) -> np.ndarray:
     batch = problem.batch(genomes, Context())
     return np.stack([o(batch) for o in problem.objectives], axis=1)
@@ -171,7 +162,7 @@ def cell(key: Key) -> dict[str, Any]:
     run = ours if side == "ours" else direct
     found, count = run(name, algorithm, int(population), int(evaluations), int(seed))
     front = found[nondominated(found)]
-    goal = known_front(problem_of(name), name)
+    goal = problem_of(name).front(2000)
     low, high = goal.min(axis=0), goal.max(axis=0)
     scaled, target = (front - low) / (high - low), (goal - low) / (high - low)
     values = (count, len(front), unit_hypervolume(scaled, 0.0, 1.0), igd_plus(scaled, target))
