@@ -243,7 +243,7 @@ def main() -> None:
                 file.flush()
     asked = set(wanted)
     rows = [row for row in kept() if tuple(row[field] for field in FIELDS[:6]) in asked]
-    told = f"{population} candidates, {evaluations} evaluations, {seeds} seeds"
+    told = f"{population}, {evaluations} evaluations, {seeds} seeds"
     print(f"{len(rows)} of {len(wanted)} runs · population {told}")
     tell(rows, problems, given.algorithms)
 
