@@ -318,6 +318,7 @@ def test_attainment_surfaces_are_what_shares_of_runs_reach(tmp_path):
     ]
     for s in found:
         fronts = [score.front for score in p.scores if score.contestant == s.contestant]
+        assert len(s.corners) > 0
         for corner in s.corners * [1.0, -1.0]:
             reach = np.mean([(front <= corner).all(axis=1).any() for front in fronts])
             assert reach >= s.share / 100
