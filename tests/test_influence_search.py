@@ -32,7 +32,7 @@ from evo.view import read_run
 from operators import Bounds
 from operators.subset import SubsetCut, SubsetEdit
 from problems.influence.cascades import SeedSets, propagated
-from problems.influence.graphs import Graph, from_networkx
+from problems.influence.graphs import from_networkx
 from problems.influence.pools import far, least_pool, many_neighbours, promising, read_pool
 from problems.influence.problem import Influence
 from problems.influence.shares import BLOCK
@@ -642,13 +642,3 @@ def test_operators_of_a_problem_are_used_and_can_be_replaced(kind: str, tmp_path
 
     assert mutation == used[kind].get("mutation", "SubsetMove")
     assert replaced == "SubsetMove"
-
-
-def test_successors_are_those_of_networkx() -> None:
-    given = nx.gnm_random_graph(25, 80, seed=2, directed=True)
-    graph: Graph = from_networkx(given)
-
-    starts, heads = graph.successors
-
-    for node in given:
-        assert heads[starts[node] : starts[node + 1]].tolist() == sorted(given.successors(node))

@@ -14,6 +14,7 @@ from evo.problem import Baseline, Context, Tell
 from .celf import celf
 from .heuristics import Ranking, degree, generalised_discount, pagerank, single_discount
 from .sketches import opim_c
+from .starts import first_parts
 from .worlds import Model, Threshold, over_arcs
 
 if TYPE_CHECKING:
@@ -90,7 +91,4 @@ def prefixes(ranking: Ranking, most: int) -> Genomes:
     """Its first 1, 2, …, k nodes; sizes are spread evenly where all of them were too many."""
     k = len(ranking)
     sizes = np.unique(np.linspace(1, k, min(k, max(2, CELLS // most))).astype(int))
-    rows = np.full((len(sizes), most), -1, dtype=np.int32)
-    for row, size in zip(rows, sizes, strict=True):
-        row[:size] = np.sort(ranking[:size])
-    return Genomes({"seeds": rows})
+    return Genomes({"seeds": first_parts(ranking, sizes, most)})

@@ -71,16 +71,6 @@ class Graph:
         return self.out_degree + self.loops * (1 if self.directed else 2)
 
     @cached_property
-    def successors(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Arcs by source: those of u end at ``heads[starts[u] : starts[u + 1]]``.
-
-        Returns:
-            starts (n + 1,), and heads (m,), ascending within each source.
-        """
-        order = np.argsort(self.sources, kind="stable")
-        return np.append(0, np.cumsum(self.out_degree)), self.targets[order]
-
-    @cached_property
     def fingerprint(self) -> str:
         """Hash of arcs, loops, weights and names, 32 hex digits."""
         digest = hashlib.blake2b(digest_size=16)

@@ -27,6 +27,7 @@ STEPS = 3  # of the cascades that nodes are compared by
 FIRST, MORE, MOST = 5, 3, 100  # worlds at first, each time more are needed, and in all
 CONFIDENCE = 0.95  # of the intervals of means
 ERRORS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # relative, allowed in one round after the other
+BITS = 1 << 29  # of the sets that are simulated together
 FEWEST, ENOUGH = 10**9, 10**11  # full sets that the pool must, and need at most, leave possible
 
 
@@ -114,11 +115,13 @@ class _Spreads:
 
     def _add(self, nodes: Nodes, count: int) -> None:
         worlds = self._worlds[count : count + (MORE if count else FIRST)]
-        alone = SeedSets(nodes[:, None].astype(np.int32), self._n)
-        active = propagated(alone, self._model, worlds, self._all, STEPS).active[:, :, 0]
         self._count[nodes] += len(worlds)
-        self._sum[nodes] += active.sum(axis=1)
-        self._squares[nodes] += (active.astype(np.float64) ** 2).sum(axis=1)
+        for some in np.array_split(nodes, -(-len(nodes) * self._n // BITS)):
+            alone = SeedSets(some[:, None].astype(np.int32), self._n)
+            found = propagated(alone, self._model, worlds, self._all, STEPS, steps=False)
+            active = found.active.sum(axis=2, dtype=np.float64)
+            self._sum[some] += active.sum(axis=1)
+            self._squares[some] += (active**2).sum(axis=1)
 
 
 def read_pool(path: str | Path, graph: Graph, row: str) -> Nodes:

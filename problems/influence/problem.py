@@ -29,7 +29,7 @@ from .objectives import MODES, offered, uneven, uneven_beyond
 from .pools import promising, read_pool
 from .reading import read_graph
 from .shares import BLOCK, on_own_worlds
-from .starts import INITIAL, by_degree, smart
+from .starts import INITIAL, by_degree, ranked, smart
 from .variation import OPERATORS, variation
 from .worlds import Model, Pool, independent, thresholds, weighted
 
@@ -160,8 +160,8 @@ class Influence:
         budget: Which degrees seeds cost: ``out``, or ``total`` as in the published archives.
         operators: Moves on sets: ``plain``, MOEIM's along arcs (``graph``), or those of the
             baseline it is compared with (``base``).
-        initial: What the first generation holds: sets of high ``degree``, MOEIM's ``smart`` ones
-            for a third, or ``random`` ones alone.
+        initial: What the first generation holds: first parts of rankings (``ranked``), sets of
+            high ``degree``, MOEIM's ``smart`` ones for a third, or ``random`` ones alone.
         pool: File with the nodes that smart sets are drawn from (see :func:`.pools.read_pool`); by
             default those that pass MOEIM's filters.
         backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
@@ -270,7 +270,9 @@ class Influence:
 
     def starts(self, n: int, rng: RNG) -> Genomes:
         """Sets of the first generation, at most n; what is missing is drawn at random."""
-        if self._initial == "degree":
+        if self._initial == "ranked":
+            rows = ranked(self.model, self.name, self.most, self.limit, n, rng)
+        elif self._initial == "degree":
             rows = by_degree(self.graph, self.most, n, rng)
         elif self._initial == "smart":
             if self._given is None:

@@ -18,6 +18,8 @@ from operators import RNG, Bounds
 from operators.subset import SUBSET, SubsetCut, SubsetEdit, outsiders, pack, picks
 
 from .graphs import Graph
+from .neighbours import Rows as NeighbourRows
+from .neighbours import leaving
 
 OPERATORS = ("plain", "graph", "base")
 ROUNDS = 5  # of replacements before parents that are too alike are given up
@@ -99,19 +101,19 @@ class GraphMove:
         rows, size = genomes.astype(np.int64), (genomes >= 0).sum(axis=1)
         kind = np.searchsorted(np.cumsum(self.shares[:-1]), rng.random(n), side="right")
         kind = np.where(size < 2, 0, kind)
-        leaving = np.where(kind == 4, self._lowly(rows, rng), picks(size, rng))
-        coming = outsiders(rows, universe, rng)
+        old = np.where(kind == 4, self._lowly(rows, rng), picks(size, rng))
+        new = outsiders(rows, universe, rng)
         near = np.flatnonzero((kind == 2) | (kind == 3))
-        found = self._neighbours(rows[near], leaving[near], kind[near] == 3, rng)
-        coming[near] = np.where(found >= 0, found, coming[near])
-        leaving[near] = np.where(found >= 0, leaving[near], picks(size[near], rng))
+        found = self._neighbours(rows[near], old[near], kind[near] == 3, rng)
+        new[near] = np.where(found >= 0, found, new[near])
+        old[near] = np.where(found >= 0, old[near], picks(size[near], rng))
         out, room = rows.copy(), size < min(d, universe)
         grow = np.flatnonzero((kind == 0) & room)
-        out[grow, size[grow]] = coming[grow]
+        out[grow, size[grow]] = new[grow]
         drop = np.flatnonzero(kind == 1)
-        out[drop, leaving[drop]] = -1
+        out[drop, old[drop]] = -1
         swap = np.flatnonzero((kind >= 2) & (size < universe))
-        out[swap, leaving[swap]] = coming[swap]
+        out[swap, old[swap]] = new[swap]
         return pack(out, out >= 0, d, genomes.dtype)
 
     def _lowly(self, rows: Rows, rng: RNG) -> Rows:
@@ -122,15 +124,11 @@ class GraphMove:
         flat = weight.sum(axis=1, keepdims=True) <= 0
         return _weighted(np.where(flat, (rows >= 0) * 1.0, weight), rng)
 
-    def _neighbours(self, rows: Rows, leaving: Rows, far: NDArray[np.bool_], rng: RNG) -> Rows:
+    def _neighbours(self, rows: Rows, old: Rows, far: NDArray[np.bool_], rng: RNG) -> Rows:
         """An out-neighbour, outside the set, of the node that leaves; -1 without one, (k,)."""
-        starts, heads = self.graph.successors
-        node = rows[np.arange(len(rows)), leaving]
-        count = starts[node + 1] - starts[node]
-        owner = np.repeat(np.arange(len(rows)), count)
-        first = np.cumsum(count) - count
-        places = np.arange(len(owner)) - first[owner] + starts[node][owner]
-        near = heads[places].astype(np.int64)
+        node = rows[np.arange(len(rows)), old]
+        count, near = self._arcs.counts(node), self._arcs.of_all(node).astype(np.int64)
+        owner, first = np.repeat(np.arange(len(rows)), count), np.cumsum(count) - count
         free = ~np.isin(owner * self.graph.n + near, _keys(rows, self.graph.n))
         eligible = np.bincount(owner[free], minlength=len(rows))
         weight = free * np.where(far[owner], eligible[owner] + self._beyond[near], 1)
@@ -139,6 +137,10 @@ class GraphMove:
         drawn = np.floor(rng.random(len(rows)) * np.maximum(np.diff(total), 1)).astype(np.int64)
         chosen = np.searchsorted(ends, total[:-1] + drawn, side="right") - 1
         return np.where(eligible > 0, np.append(near, -1)[chosen], -1)
+
+    @cached_property
+    def _arcs(self) -> NeighbourRows:
+        return leaving(self.graph)
 
     @cached_property
     def _beyond(self) -> NDArray[np.int64]:
