@@ -118,13 +118,15 @@ def measured(task: str, rule: str, given: argparse.Namespace) -> dict[str, Any]:
     assert np.array_equal(ways.together(), ways.alone())
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     networks: dict[str, list[float]] = {name: [] for name in calls}
+    processor: dict[str, list[float]] = {name: [] for name in calls}
     shares, lived = [], 0.0
     for _ in range(given.rounds):
         for name, call in calls.items():
             problem.clock = Clock()
-            begun = time.perf_counter()
+            begun, spent = time.perf_counter(), time.process_time()
             call()
             seconds[name].append(time.perf_counter() - begun)
+            processor[name].append(time.process_time() - spent)
             inside = ways.network_seconds if name == "gymnasium" else problem.clock.network
             networks[name].append(inside)
             if name == "together":
@@ -132,12 +134,14 @@ def measured(task: str, rule: str, given: argparse.Namespace) -> dict[str, Any]:
                 lived = problem.clock.steps
     middle = {name: statistics.median(many) for name, many in seconds.items()}
     inner = {name: statistics.median(many) for name, many in networks.items()}
+    paid = {name: statistics.median(many) for name, many in processor.items()}
     others = ("alone", "gymnasium")
     return {
         "task": task, "rule": rule, "layers": list(problem.rule.layers),
         "population": given.population, "difference": difference,
         "control steps per second": round(lived / middle["together"]),
         "times faster than": {k: round(middle[k] / middle["together"], 2) for k in others},
+        "times less processor time than": {k: round(paid[k] / paid["together"], 2) for k in others},
         "networks alone, times faster than": {
             k: round(inner[k] / inner["together"], 2) for k in others
         },
