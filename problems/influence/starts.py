@@ -9,12 +9,11 @@ from operators import RNG
 
 from .graphs import Graph
 from .heuristics import Ranking, generalised_discount, pagerank
-from .sketches import opim_c
+from .sketches import EPSILON, opim_c
 from .worlds import Cascade, Model
 
 INITIAL = ("ranked", "degree", "smart", "random")
 SMART = 0.33  # share of MOEIM's first generation
-EPSILON = 0.1  # of OPIM-C: a ranking to begin with needs no tight bound
 
 
 def ranked(
