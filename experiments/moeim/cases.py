@@ -24,7 +24,7 @@ OPTIMISED = {
     "ist": (*SIX[:2], SIX[5]), "all": SIX,
 }  # fmt: skip
 SPACES = {f"hv_{name}": [SIX.index(o) for o in chosen] for name, chosen in OPTIMISED.items()}
-POPULATION, GENERATIONS, SIMULATIONS, MOST, LIMIT = 100, 101, 100, 100, 5
+SIMULATIONS, MOST, LIMIT = 100, 100, 5
 
 Array = NDArray[np.float64]
 
