@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from .errors import EvoError
 from .genomes import Genomes
+from .notebook import Found, search
 from .problem import Batch, Constraint, Context, Evaluation, Objective, Problem, objective
 from .space import Choice, Integer, Mask, Real, SearchSpace, Subset
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Batch", "Choice", "Constraint", "Context", "Evaluation", "EvoError", "Genomes", "Integer",
-    "Mask", "Objective", "Problem", "Real", "SearchSpace", "Subset", "objective",
+    "Batch", "Choice", "Constraint", "Context", "Evaluation", "EvoError", "Found", "Genomes",
+    "Integer", "Mask", "Objective", "Problem", "Real", "SearchSpace", "Subset", "objective",
+    "search",
 ]  # fmt: skip

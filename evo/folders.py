@@ -1,4 +1,4 @@
-"""Run folders: where they go, what they are called, and who may write."""
+"""Folders of runs: where they go, what they are called, who may write, and files written whole."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 from typing import IO
@@ -59,8 +60,46 @@ def refuse_used(folder: Path) -> None:
         )
 
 
-def take_lock(folder: Path) -> IO[str]:
+def replace_file(target: Path, text: str, what: str) -> None:
+    """Write beside the target, then rename over it: readers see the old file or the new one.
+
+    Args:
+        target: The file; its folder is made when missing.
+        text: What it shall hold, written as UTF-8.
+        what: What an error calls it, e.g. ``the report``.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    name = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=".part"
+        )
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except OSError as error:
+        raise StoreError(
+            f"{what} {str(target)!r} cannot be written: {error.strerror or error}",
+            hint="name another place with --out",
+        ) from error
+    finally:
+        if name is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def take_lock(folder: Path, what: str = "run") -> IO[str]:
     """Become the one writer of the folder until the file returned is closed, or the process ends.
+
+    Args:
+        folder: Of a run, or of a study.
+        what: What an error calls it.
 
     Raises:
         StoreError: Another process writes; it is named.
@@ -73,7 +112,7 @@ def take_lock(folder: Path) -> IO[str]:
         owner = lock.read().strip() or "another process"
         lock.close()
         raise StoreError(
-            f"run {str(folder)!r} is being written by {owner}",
+            f"{what} {str(folder)!r} is being written by {owner}",
             hint="wait until it ends, or stop it",
         ) from error
     lock.truncate(0)

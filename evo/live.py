@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from .config import DEFAULT_PROBLEM
 from .problem import Goal
 
 if TYPE_CHECKING:
-    from .run import Generation
+    from .run import Generation, Run
 
 _DECIMAL = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BINARY = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
@@ -130,6 +131,24 @@ class Heading:
         wanted = "  ".join(f"{name} {arrow(goal)}" for name, goal, _ in self.objectives)
         how = (self.algorithm, f"population {self.population}", f"seed {self.seed}")
         return [" · ".join((self.problem, *self.facts, wanted, *how)), f"run {self.folder}"]
+
+
+def heading_of(run: Run) -> Heading:
+    """What the run searches, in words."""
+    config = run.config
+    described: dict[str, Any] = dict(run.file.meta().get("describe") or {})
+    name = config.problem.id or DEFAULT_PROBLEM
+    about = str(described.get("model") or described.get("title") or "")
+    sites = [f"{len(described['sites'])} sites"] if described.get("sites") else []
+    searched = run.judges.objectives[: run.judges.n_searched]
+    return Heading(
+        problem=name,
+        facts=(*([about] if about and about != name else []), *sites),
+        objectives=tuple((o.name, o.goal, o.unit) for o in searched),
+        algorithm=config.algorithm.id, population=config.algorithm.population, seed=config.seed,
+        folder=str(run.folder), generations=run.stop.generations,
+        predicts=bool(getattr(run.search.algorithm, "predicts", False)),
+    )  # fmt: skip
 
 
 class Listener(Protocol):

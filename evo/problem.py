@@ -24,7 +24,11 @@ Tell = Callable[[int, int], None]
 
 @runtime_checkable
 class Batch(Protocol):
-    """n decoded candidates; expensive shared results are cached properties of it."""
+    """n decoded candidates; expensive shared results are cached properties of it.
+
+    A batch may also offer ``failures``, a sentence per candidate on why it has no value, empty
+    where it has; read after all objectives were asked.
+    """
 
     def __len__(self) -> int: ...
 

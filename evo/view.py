@@ -178,6 +178,47 @@ def read_run(folder: str | Path) -> RunView:
             connection.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run is, without its candidates.
+
+    Args:
+        meta: Configuration, versions, status and all other settings.
+        evaluations: Candidates that the search judged.
+        seconds: Active time of the search.
+    """
+
+    meta: Mapping[str, Any]
+    evaluations: int
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run was finished."""
+        return self.meta.get("status") == "finished"
+
+
+def read_standing(folder: str | Path) -> Standing:
+    """Read how far a run is; quick whatever its size.
+
+    Raises:
+        StoreError: The folder holds no run, or the file is damaged or of a newer format.
+    """
+    folder = Path(folder)
+    with guarded(folder):
+        connection = open_reader(folder)
+        try:
+            done = connection.execute(
+                "SELECT coalesce(sum(evaluated), 0), coalesce(sum(seconds), 0.0) FROM generation "
+                "WHERE origin = ?", (SEARCH,),
+            ).fetchone()  # fmt: skip
+            return Standing(read_meta(connection), int(done[0]), float(done[1]))
+        except ValueError as error:
+            raise damaged(folder, f"its contents do not fit together ({error})") from error
+        finally:
+            connection.close()
+
+
 def usable_knee(
     describe: Mapping[str, Any], columns: Sequence[Column], values: Array, fitness: Array
 ) -> int | None:

@@ -3,8 +3,30 @@
 _SCORED = "problems.pruning.variants.sparsity:kind_of_scorer"
 _SCORERS = ("gblm", "magnitude", "magnitude-row", "multiflow", "ria", "ria-row", "wanda")
 
+_SUITES = {"dtlz": range(3, 8), "mw": range(1, 15), "wfg": range(1, 10), "zdt": (5,)}
+
 CATALOGUE: dict[str, dict[str, object]] = {
     "problem": {
+        "hebbian/ant": ("problems.hebbian.problem:Plastic", {"task": "ant", "damage": ["leg@0"]}),
+        "hebbian/ant-fast": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "ant-fast", "damage": ["leg@0"]},
+        ),
+        "hebbian/cart": ("problems.hebbian.problem:Plastic", {"damage": ["length@2"]}),
+        "hebbian/cheetah": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "cheetah", "damage": ["leg@0"]},
+        ),
+        "hebbian/hopper": ("problems.hebbian.problem:Plastic", {"task": "hopper"}),
+        "hebbian/reach": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "reach", "damage": ["turn@60"]},
+        ),
+        "hebbian/swimmer": ("problems.hebbian.problem:Plastic", {"task": "swimmer"}),
+        "hebbian/walker": (
+            "problems.hebbian.problem:Plastic",
+            {"task": "walker", "damage": ["leg@0"]},
+        ),
         "influence/downscaled": "problems.influence.downscaled:Downscaled",
         "influence/ic": ("problems.influence.problem:Influence", {"model": "ic"}),
         "influence/lt": ("problems.influence.problem:Influence", {"model": "lt"}),
@@ -30,6 +52,11 @@ CATALOGUE: dict[str, dict[str, object]] = {
         "synthetic/zdt3": ("problems.synthetic:ZDT", {"number": 3}),
         "synthetic/zdt4": ("problems.synthetic:ZDT", {"number": 4}),
         "synthetic/zdt6": ("problems.synthetic:ZDT", {"number": 6}),
+        **{
+            f"synthetic/{suite}{k}": ("problems.suites:Suite", {"suite": suite, "number": k})
+            for suite, numbers in _SUITES.items()
+            for k in numbers
+        },
     },
     "variant": {
         "dsnot": "problems.pruning.variants.dsnot:DSNOT",

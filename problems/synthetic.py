@@ -163,6 +163,12 @@ class DTLZ:
         last = np.concatenate([ones, away[:, ::-1]], axis=1)
         return scale[:, None] * products * last
 
+    def front(self, n: int = 500) -> Array:
+        """About n points of the true front, shape (n, m)."""
+        from .suites import dtlz_front
+
+        return dtlz_front(self.number, n, self.n_objectives)
+
     def describe(self) -> Mapping[str, Any]:
         """Title for people."""
         return {"title": f"DTLZ{self.number} with {self.n_objectives} objectives"}

@@ -321,6 +321,14 @@ def test_the_search_sees_the_small_graph_and_validation_the_large_one() -> None:
         np.testing.assert_array_equal(offered(judged), truth)
 
 
+@pytest.mark.parametrize("initial", ["degree", "ranked", "smart"])
+def test_starts_and_moves_are_those_of_the_small_graph(initial: str) -> None:
+    problem = Downscaled(downscale=4, initial=initial, operators="graph", **planted())
+
+    problem.space.check(problem.starts(6, np.random.default_rng(0)))
+    assert problem.variation["mutation"].graph is problem.small.graph
+
+
 def test_published_objectives_are_shares_and_stay_as_they_are() -> None:
     problem = Downscaled(downscale=4, mode="paper", **planted())
     genomes = problem.space.sample(5, np.random.default_rng(0))
@@ -337,15 +345,22 @@ def test_published_objectives_are_shares_and_stay_as_they_are() -> None:
         ({"downscale": 40}, "a graph of 120 nodes has no edges left when it is 40 times smaller"),
         ({"upscale": "fame"}, "problem.upscale must be one of betweenness, closeness, core,"),
         ({"most": 4}, "problem.most is 4, but each seed of a graph 4.29 times smaller stands for"),
+        ({"pool": "POOL"}, "problem.pool names nodes of the graph itself, but the search starts"),
         ({"graph": nx.path_graph(40)}, None),
     ],
 )
-def test_bad_settings_are_one_sentence(settings: dict[str, Any], told: str | None) -> None:
+def test_bad_settings_are_one_sentence(
+    tmp_path: Path, settings: dict[str, Any], told: str | None
+) -> None:
     if told is None:
         settings["graph"].add_edge(0, 1, probability=0.5)
         for edge in settings["graph"].edges:
             settings["graph"].edges[edge]["probability"] = 0.5
         told = "a graph whose arcs have probabilities of their own cannot be downscaled"
+
+    if "pool" in settings:
+        settings["pool"] = str(tmp_path / "pool.txt")
+        (tmp_path / "pool.txt").write_text("1\n2\n")
 
     with pytest.raises(ConfigError) as caught:
         Downscaled(**planted(**{"downscale": 4, **settings}))

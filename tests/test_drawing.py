@@ -102,13 +102,15 @@ def test_the_knee_and_the_bests_come_first_among_those_to_pick(club: Any) -> Non
         assert id in page.figures["drawing"]["layout"]["meta"]
 
 
-def toy(tmp_path: Path, **more: Any) -> Path:
+def toy(tmp_path: Path, worse: float = 0.0, **more: Any) -> Path:
     """A run of three front members that drew five nodes."""
-    folder = written(tmp_path / "run", [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+    values = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]) + worse
+    folder = written(tmp_path / "run", values)
     told = {
         "nodes": "stops", "groups": "towns", "marked": "depots", "names": [*"abcd", HOSTILE],
         "x": [0, 1, 2, 3, 4], "y": [5, 5, 5, 5, 5], "group": [1, 1, 0, 1, -1],
-        "edges": [[0, 1], [1, 2]], "edges_in_all": 9, "marks": [[0], [1, 2], [4]], "ids": [1, 2, 3],
+        "edges": [[0, 1], [1, 2]], "edges_in_all": 9, "ids": [1, 2, 3],
+        "marks": [[0], [1, 2, 4], [3]],
     }  # fmt: skip
     file = RunFile.open(folder)
     file.set_meta(drawing=more or told)
@@ -120,14 +122,15 @@ def test_a_recorded_drawing_is_shown_whatever_the_problem_is(tmp_path: Path) -> 
     page = Page(write_report([toy(tmp_path)]))
     lines, nodes, marks = page.figures["drawing"]["data"]
 
-    assert "The knee has 2 depots in 2 of 2 towns" in page.text
+    assert "The knee has 3 depots in 2 of 2 towns" in page.text
     assert "5 stops, 2 of 9 edges, drawn by lot" in page.text
     assert lines["x"] == [0, 1, None, 1, 2, None]
     assert nodes["marker"]["color"] == [0, 0, 1, 0, 6]  # the larger town first, then the other
     assert len(nodes["marker"]["colorscale"]) == 7
-    assert marks["x"] == [1, 2]
-    assert page.figures["drawing"]["layout"]["meta"] == {"1": [0], "2": [1, 2], "3": [4]}
+    assert marks["x"] == [1, 2, 4]
+    assert page.figures["drawing"]["layout"]["meta"] == {"1": [0], "2": [1, 2, 4], "3": [3]}
     assert "<" not in nodes["text"][4]
+    assert not any(row[0] == "drawing" for row in page.tables[None])  # as a fact of the run
     assert "evil.example" not in " ".join(filter(None, page.loads))
 
 
@@ -136,7 +139,8 @@ def test_what_is_left_out_is_said_and_several_runs_have_no_drawing(tmp_path: Pat
     large = toy(tmp_path / "b", left_out="Too large to draw.")
 
     assert "Too large to draw." in Page(write_report([large])).text
-    both = Page(write_report([small, large], tmp_path / "both.html"))
+    two = [small, toy(tmp_path / "c", worse=9.0)]  # the front is that of the first
+    both = Page(write_report(two, tmp_path / "both.html"))
     assert "drawing" not in both.sections
     assert "drawing" not in both.figures
 
@@ -152,12 +156,11 @@ def test_a_longer_run_is_drawn_again(tmp_path: Path) -> None:
 
 
 def test_the_drawing_stays_out_of_what_is_printed(club: Any, capsys: Any) -> None:
-    view, page = club
+    view, _ = club
 
     assert main(["show", str(view.folder), "--json"]) == 0
 
     assert "drawing" not in json.loads(capsys.readouterr().out)["meta"]
-    assert not any(row[0] == "drawing" for row in page.tables[None])
 
 
 def grid(n: int) -> tuple[Graph, Groups]:
@@ -228,15 +231,15 @@ def test_joined_nodes_lie_together_on_a_lattice() -> None:
 
 
 def test_communities_lie_apart() -> None:
-    given = nx.planted_partition_graph(4, 30, 0.3, 0.01, seed=2)
-    of = np.repeat(np.arange(4), 30)
+    given = nx.planted_partition_graph(12, 40, 0.1, 0.002, seed=1)
+    of = np.repeat(np.arange(12), 40)
 
     gaps, _ = distances(given, of)
 
     same = of[:, None] == of
-    assert gaps[~same].mean() > 2 * gaps[same].mean()
-    nearest = np.where(np.eye(120, dtype=bool), np.inf, gaps).argmin(axis=1)
-    assert (of[nearest] == of).mean() > 0.95
+    assert gaps[~same].mean() > 3.5 * gaps[same].mean()
+    nearest = np.where(np.eye(480, dtype=bool), np.inf, gaps).argmin(axis=1)
+    assert (of[nearest] == of).mean() > 0.9
 
 
 def test_pieces_and_lone_nodes_stay_in_sight() -> None:

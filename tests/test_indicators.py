@@ -17,6 +17,7 @@ from evo.indicators import (
     knee,
     nondominated,
     normalise,
+    r2,
     ranks,
     spacing,
     unit_hypervolume,
@@ -240,3 +241,43 @@ def test_arguments_stay_untouched():
 
 def test_the_reference_point_of_runs_is_one_point_one():
     assert indicators.REFERENCE == 1.1
+
+
+# ---- R2
+
+
+def test_r2_of_two_objectives_is_the_mean_over_a_fine_grid_of_weights():
+    values = np.random.default_rng(0).random((9, 2))
+    share = np.linspace(0, 1, 20_001)
+    weights = np.stack([share, 1 - share], axis=1)
+
+    expected = (weights[:, None] * values).max(axis=2).min(axis=1).mean()
+
+    assert r2(values) == pytest.approx(expected, abs=1e-6)
+    assert r2(values + 3, 3.0) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("m", [2, 3, 5, 10])
+def test_r2_of_one_point_is_the_mean_of_the_largest_weight(m):
+    # the largest of m parts of a stick broken at random is H_m / m long on average
+    expected = sum(1 / k for k in range(1, m + 1)) / m
+
+    assert r2(np.full((1, m), 2.0)) == pytest.approx(2 * expected, rel=0.01)
+
+
+@settings(max_examples=40)
+@given(small)
+def test_r2_never_gets_worse_by_more_rows(values):
+    if len(values):
+        assert r2(values) <= r2(values[:-1]) + 1e-12
+    assert r2(values[:0]) == np.inf
+
+
+def test_r2_of_three_objectives_is_the_mean_over_a_lattice():
+    values = np.random.default_rng(1).random((20, 3))
+    steps = 120
+    grid = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)])
+
+    expected = (grid[:, None] / steps * values).max(axis=2).min(axis=1).mean()
+
+    assert r2(values) == pytest.approx(expected, rel=0.01)

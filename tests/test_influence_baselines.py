@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from local_data import data
 
+from evo.check import check_problem
 from evo.config import RunConfig
 from evo.errors import ConfigError
 from evo.indicators import hypervolume
-from evo.problem import Context
+from evo.problem import Baseline, Context
 from evo.report import write_report
+from evo.report.figures import baseline_style
 from evo.run import Run
 from evo.streams import stream
 from evo.view import read_run
@@ -527,6 +529,33 @@ def test_resumed_runs_do_not_repeat_baselines(
     for origin in OWN:
         one, two = (c.values[c.origin == origin] for c in (view.candidates, straight))
         assert np.array_equal(one, two)
+
+
+def test_baselines_of_a_problem_look_different() -> None:
+    origins = ["search", "baseline:random", *OWN]
+
+    styles = {origin: baseline_style(origin, origins) for origin in origins[1:]}
+
+    assert [name for name, *_ in styles.values()] == [o.split(":")[1] for o in origins[1:]]
+    assert len({tuple(rest) for _, *rest in styles.values()}) == len(styles)
+    assert len({symbol for _, symbol, *_ in styles.values()}) == len(styles)
+
+
+def test_conformance_tries_the_baselines_of_a_problem() -> None:
+    class Fickle(Influence):
+        def baselines(self) -> Any:
+            draw = np.random.default_rng(0)
+            ranking = Influence.baselines(self)["degree"]
+
+            def fickle(tell: Any) -> Baseline:
+                return Baseline(ranking(tell).genomes.take(draw.permutation(self.most)))
+
+            return {"steady": ranking, "fickle": fickle}
+
+    found = {f.item: f.ok for f in check_problem(Fickle(worlds=(4, 4)), n=4)}
+
+    assert found["baseline steady repeats"]
+    assert not found["baseline fickle differs for the same stream"]
 
 
 class Taken(Influence):

@@ -47,7 +47,7 @@ def replay(folder: Path, small: bool) -> dict[str, str]:
     printed = {}
     for language, code in blocks():
         first = code.splitlines()[0]
-        if language == "python" and first.startswith("# my_"):
+        if first.startswith("# my_"):
             (folder / first.removeprefix("# ")).write_text(code)
         elif language == "python":
             printed[first] = run(code, folder, [sys.executable, "-c"])
@@ -68,8 +68,13 @@ def embedded() -> None:
 def check(folder: Path, printed: dict[str, str]) -> None:
     """What a reader would look for after each block."""
     runs = {read_run(f).folder.name: read_run(f) for f in (folder / "runs").iterdir()}
-    assert {"mine", "even", "pca", "club"} < set(runs)
-    assert len(runs) == 5
+    own = {"mine", "even", "pca", "club", "cart", "weightless", "note"}
+    assert own < set(runs)
+    assert len(runs) == len(own) + 1
+    assert (folder / "rule" / "player.py").is_file()
+    assert (folder / "front.html").stat().st_size > 1e6
+    assert r"\toprule" in (folder / "paper" / "tables.tex").read_text()
+    assert (folder / "paper" / "compare.html").is_file()
     assert (folder / "club" / "seeds.csv").read_text().startswith("node")
     assert all(view.complete for view in runs.values())
     assert (folder / "pruned" / "model.safetensors").stat().st_size < 90_000_000
@@ -77,7 +82,7 @@ def check(folder: Path, printed: dict[str, str]) -> None:
     names = [c.name for c in runs["even"].columns]
     assert names == ["drift", "evenness"]
     named = [v.name for v in (folder / "runs").iterdir() if (v / "report.html").is_file()]
-    assert any(name not in ("mine", "even", "pca", "club") for name in named)
+    assert any(name not in own for name in named)
     pca = read_run(folder / "runs" / "pca")
     taken = {name for row in range(len(pca.candidates.id)) for name in choices(pca, row)}
     assert "output-pca-0.5" in taken

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from families import checkpoint
 
-from evo.algorithms import CATALOGUE
+from evo.algorithms import CATALOGUE, SINGLE
 from evo.algorithms.guided import Guided
 from evo.config import RunConfig
 from evo.run import Run
@@ -125,7 +125,10 @@ def interrupt(given: RunConfig, folder: Path, draw: random.Random, monkeypatch) 
 def test_interrupted_at_random_writes_every_algorithm_ends_alike(tmp_path, monkeypatch, algorithm):
     name, _, guided = algorithm.partition(", ")
     stop = {"generations": 3 if guided else 6}
-    given = config(name, "synthetic/layers", bool(guided), baseline=algorithm == "nsga2", stop=stop)
+    more = {"objectives": ["loss"]} if name in SINGLE else {}
+    given = config(
+        name, "synthetic/layers", bool(guided), baseline=algorithm == "nsga2", stop=stop, **more
+    )
     go(given, tmp_path / "straight")
 
     draw, cuts = random.Random(algorithm), 0

@@ -71,6 +71,16 @@ def test_zdt6_front_starts_at_the_least_first_objective():
     assert least == pytest.approx(ZDT(6).front()[0, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize("m", [2, 3, 7])
+def test_the_front_of_dtlz_is_a_plane_and_a_sphere(m):
+    plane, sphere = DTLZ(1, m).front(99), DTLZ(2, m).front(99)
+
+    assert plane.shape == sphere.shape == (99, m)
+    assert np.allclose(plane.sum(axis=1), 0.5)
+    assert np.allclose((sphere**2).sum(axis=1), 1)
+    assert min(plane.min(), sphere.min()) >= 0
+
+
 def brute_force(problem, part, options):
     rows = np.array(list(itertools.product(*options)))
     genomes = problem.space.repair(Genomes({part: rows}))

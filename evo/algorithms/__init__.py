@@ -41,8 +41,15 @@ CATALOGUE: dict[str, str] = {
     "random": "evo.algorithms.baselines:RandomSearch",
     "greedy": "evo.algorithms.greedy:Greedy",
     "evopress": "evo.algorithms.evopress:EvoPress",
+    "cma-es": "evo.algorithms.covariance:cma_es",
+    "sep-cma-es": "evo.algorithms.covariance:sep_cma_es",
+    "openai-es": "evo.algorithms.strategies:openai_es",
+    "snes": "evo.algorithms.strategies:snes",
 }
 """Algorithm id → ``module:attr`` of its factory; strings only."""
+
+SINGLE = ("cma-es", "sep-cma-es", "openai-es", "snes")
+"""Those of them that search one objective."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

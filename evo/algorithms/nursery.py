@@ -129,13 +129,13 @@ class Nursery:
         self.space = space
         self.variation = Variation.of(space, settings)
         self.rng = stream(settings.seed, "variation")
-        self._starts = starts
+        self.starts = starts
         self._seen: set[bytes] = set()
 
     def initial(self, n: int, otherwise: Genomes | None = None) -> Genomes:
         """Warm starts first, then ``otherwise``, then samples; at most n rows, all different."""
         found: list[Genomes] = []
-        for given in (self._starts, otherwise):
+        for given in (self.starts, otherwise):
             if given is not None and len(given):
                 room = n - sum(map(len, found))
                 found.append(self.fresh(self.space.repair(given), room))

@@ -30,6 +30,7 @@ class _Trial:
     generations: int
     seed: int
     constrained: bool = True
+    objectives: int = 2
 
     def make(self, *, seed: int | None = None, space: SearchSpace | None = None) -> Algorithm:
         settings = Settings(
@@ -38,13 +39,15 @@ class _Trial:
             generations=self.generations,
         )
         return create(
-            self.algorithm, space or _space(), n_objectives=2, constrained=self.constrained,
-            settings=settings, starts=_start(space or _space()),
+            self.algorithm, space or _space(), n_objectives=self.objectives,
+            constrained=self.constrained, settings=settings, starts=_start(space or _space()),
         )  # fmt: skip
 
     def judge(self, genomes: Genomes) -> tuple[Array, Array]:
-        """Fitness (n, 2) and violation (n,), all 0 for an algorithm without constraints."""
+        """Fitness (n, m) and violation (n,), all 0 for an algorithm without constraints."""
         fitness, violation = _judge(genomes)
+        if self.objectives == 1:
+            fitness = fitness.sum(axis=1, keepdims=True)
         return fitness, violation * self.constrained
 
     def drive(self, algorithm: Algorithm, fail: bool = False) -> Iterator[Genomes]:
@@ -72,7 +75,7 @@ def check_algorithm(
         seed: Root seed.
     """
     found = Findings()
-    trial = _under_constraints(_Trial(algorithm, population, generations, seed), found)
+    trial = _suited(_Trial(algorithm, population, generations, seed), found)
     with watching_chance(found):
         asked = found.attempt("searching", lambda: list(trial.drive(trial.make())))
         if asked is None:
@@ -89,18 +92,29 @@ def check_algorithm(
     return found
 
 
-def _under_constraints(trial: _Trial, found: Findings) -> _Trial:
-    """The same trial, without constraints when the algorithm says that it knows none."""
+def _suited(trial: _Trial, found: Findings) -> _Trial:
+    """The same trial, with one objective or without constraints when the algorithm says so."""
     try:
         trial.make()
     except ConfigError as error:
-        free = replace(trial, constrained=False)
+        single, free = replace(trial, objectives=1), replace(trial, constrained=False)
+        if _makes(single):
+            found.append(Finding("several objectives are refused", True, error.message))
+            return single
         if found.attempt("refusing constraints only", free.make) is not None:
             found.append(Finding("constraints are refused", True, error.message))
         return free
     except Exception:  # whatever it is, the first item meets it again and reports it
         return trial
     return trial
+
+
+def _makes(trial: _Trial) -> bool:
+    try:
+        trial.make()
+    except ConfigError:
+        return False
+    return True
 
 
 def _space() -> SearchSpace:

@@ -17,7 +17,17 @@ from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 from .. import __version__
 from ..errors import EvoError
 from ..suggest import did_you_mean
-from . import building, checking, comparing, looking, profiling, pruning, reading, searching
+from . import (
+    building,
+    checking,
+    comparing,
+    looking,
+    profiling,
+    pruning,
+    reading,
+    searching,
+    studying,
+)
 from .output import Crashed, Interrupted, tell_error
 
 COMMANDS = {
@@ -26,6 +36,7 @@ COMMANDS = {
         'run prune/mixed --objective drift --objective params --constraint "params < 12e6"',
     ),
     searching.resume: ("resume runs/1123-prune-mixed-s0", "resume runs/x --generations +100"),
+    studying.study: ("study study.toml", "study study.toml --jobs 2 --out runs/mine --json"),
     looking.list_: ("list problems", "list runs --json"),
     looking.show: ("show synthetic/knapsack", "show runs/1123-prune-mixed-s0"),
     reading.front: ("front runs/x --sort params", 'front runs/x --where "drift < 0.1" --csv'),

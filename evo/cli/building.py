@@ -41,14 +41,12 @@ def export(
     view = read_run(run_folder(run))
     row = pick(view, candidate, where)
     refuse_taken(to)
-    problem: Any = build_problem(RunConfig.from_mapping(view.meta["config"]))
-    if not callable(getattr(problem, "export", None)):
-        raise ConfigError(f"problem {_problem_name(view)!r} builds nothing, so it cannot export")
+    problem = exporter(view)
     _warn_changed(view, problem)
     values = dict(
         zip([c.name for c in view.columns], view.candidates.values[row].tolist(), strict=True)
     )
-    expected = {name: value for name, value in values.items() if np.isfinite(value)}
+    expected = expected_of(view, row)
     chosen = int(view.candidates.id[row])
     told = ", ".join(
         f"{c.name} {valued(values[c.name], c.name, c.unit)}" for c in view.columns if c.searched
@@ -65,6 +63,25 @@ def export(
         say_json(facts if polished is None else facts | {"polish": polished})
     else:
         say([str(to), *(f"  {key}: {_short(value)}" for key, value in dict(built).items())])
+
+
+def exporter(view: RunView) -> Any:
+    """The problem of a run, which can build its candidates.
+
+    Raises:
+        ConfigError: It builds nothing.
+    """
+    problem: Any = build_problem(RunConfig.from_mapping(view.meta["config"]))
+    if not callable(getattr(problem, "export", None)):
+        raise ConfigError(f"problem {_problem_name(view)!r} builds nothing, so it cannot export")
+    return problem
+
+
+def expected_of(view: RunView, row: int) -> dict[str, float]:
+    """What a candidate was judged to be, by objective and metric; values not known are left out."""
+    values = view.candidates.values[row].tolist()
+    pairs = zip([c.name for c in view.columns], values, strict=True)
+    return {name: value for name, value in pairs if np.isfinite(value)}
 
 
 def refuse_taken(to: Path) -> None:

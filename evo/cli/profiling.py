@@ -69,10 +69,7 @@ def _lines(view: RunView, phases: list[Spent], best: Peak | None) -> list[str]:
         for p in phases
     ]
     lines = [f"{view.folder} · {view.meta['device']}", "", *aligned([head, *rows], left=1)]
-    work = [w for p in phases if (w := _work(p))]
-    if work:
-        titles = ["", "tokens", "MACs", "moved", "blocks run", "shared", "recalled", "spared"]
-        lines += ["", *aligned([titles, *work], left=1)]
+    lines += _counted(phases)
     for p in phases[:1]:
         lines += _rates(p, best)
     return lines + _predicted(predictions(view))
@@ -81,6 +78,17 @@ def _lines(view: RunView, phases: list[Spent], best: Peak | None) -> list[str]:
 def _share(phase: Spent, name: str) -> str:
     part = phase.parts.get(name, 0.0)
     return f"{100 * part / phase.total:.1f} %" if part and phase.total else "·"
+
+
+def _counted(phases: list[Spent]) -> list[str]:
+    """Work of models in its usual columns, that of other problems by the names they gave."""
+    if any("macs" in p.counts for p in phases):
+        titles = ["tokens", "MACs", "moved", "blocks run", "shared", "recalled", "spared"]
+        work = [w for p in phases if (w := _work(p))]
+    else:
+        titles = list(dict.fromkeys(name for p in phases for name in p.counts))
+        work = [[p.origin, *(_big(p.counts.get(name, 0.0)) for name in titles)] for p in phases]
+    return ["", *aligned([["", *titles], *work], left=1)] if titles and work else []
 
 
 def _work(phase: Spent) -> list[str]:

@@ -11,9 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import DEFAULT_PROBLEM
 from ..errors import EvoError
-from ..live import Heading, Lines, choose, duration, number
+from ..live import Heading, Lines, choose, duration, heading_of, number
 from .output import Crashed, Interrupted, say, say_json, tell
 
 if TYPE_CHECKING:
@@ -47,24 +46,6 @@ def watch(run: Run, *, page: bool, as_json: bool) -> None:
         say_json({"type": "result", **_summary(result), "report": report}, compact=True)
     else:
         say(ending(result, sorting=run.judges.objectives[0].name, page=written, exports=exports))
-
-
-def heading_of(run: Run) -> Heading:
-    """What the run searches, in words."""
-    config = run.config
-    described: dict[str, Any] = dict(run.file.meta().get("describe") or {})
-    name = config.problem.id or DEFAULT_PROBLEM
-    about = str(described.get("model") or described.get("title") or "")
-    sites = [f"{len(described['sites'])} sites"] if described.get("sites") else []
-    searched = run.judges.objectives[: run.judges.n_searched]
-    return Heading(
-        problem=name,
-        facts=(*([about] if about and about != name else []), *sites),
-        objectives=tuple((o.name, o.goal, o.unit) for o in searched),
-        algorithm=config.algorithm.id, population=config.algorithm.population, seed=config.seed,
-        folder=str(run.folder), generations=run.stop.generations,
-        predicts=bool(getattr(run.search.algorithm, "predicts", False)),
-    )  # fmt: skip
 
 
 def ending(

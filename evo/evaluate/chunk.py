@@ -66,8 +66,9 @@ class ChunkJudge:
                 return None
             _raise_systemic(error)
             raced, reasons = self._one_by_one(genomes, context, rivals, error)
-        judged = zip(reasons, raced.values, raced.violations, strict=True)
-        reasons = [reason or self._unusable(v, c) for reason, v, c in judged]
+        told = raced.told or ("",) * count
+        judged = zip(reasons, raced.values, raced.violations, told, strict=True)
+        reasons = [reason or self._unusable(v, c, t) for reason, v, c, t in judged]
         each = (time.perf_counter() - begun) / count
         return evaluation_of(raced, reasons, each)
 
@@ -80,7 +81,8 @@ class ChunkJudge:
         if self.race is not None and rivals is not None:
             return self.race(batch, rivals)
         values, violations = self.judges(batch)
-        return Raced(values, violations, np.ones(len(genomes)), None)
+        told = tuple(getattr(batch, "failures", ()))
+        return Raced(values, violations, np.ones(len(genomes)), None, told)
 
     def _one_by_one(
         self, genomes: Genomes, context: Context, rivals: Rivals | None, error: Exception
@@ -101,12 +103,13 @@ class ChunkJudge:
                     release()
         return _joined(found, reasons, self.judges), reasons
 
-    def _unusable(self, values: Array, violations: Array) -> str:
+    def _unusable(self, values: Array, violations: Array, told: str) -> str:
         """Why a candidate whose judges all answered still fails, or nothing."""
         searched = self.judges.objectives[: self.judges.n_searched]
         for objective, value in zip(searched, values, strict=False):  # metrics may be anything
             if not np.isfinite(value):
-                return f"objective {objective.name!r} returned {value}"
+                returned = f"objective {objective.name!r} returned {value}"
+                return f"{returned}: {told}" if told else returned
         if not np.isfinite(violations).all():
             return f"a constraint has the value {violations[~np.isfinite(violations)][0]}"
         return ""
@@ -140,10 +143,12 @@ def _joined(found: list[Raced], reasons: Sequence[str], judges: Judges) -> Raced
     values = np.full((n, len(judges.objectives)), np.nan)
     violations, shares = np.full((n, judges.n_constraints), np.nan), np.ones(n)
     samples: list[Array | None] = [None] * n
+    told = [""] * n
     for row, one in zip(rows, found, strict=True):
         values[row], violations[row], shares[row] = one.values[0], one.violations[0], one.shares[0]
         samples[row] = None if one.samples is None else one.samples[0]
-    return Raced(values, violations, shares, stacked(samples))
+        told[row] = one.told[0] if one.told else ""
+    return Raced(values, violations, shares, stacked(samples), tuple(told))
 
 
 def _raise_systemic(error: Exception) -> None:

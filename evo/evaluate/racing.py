@@ -41,12 +41,16 @@ class Rivals:
 
 @dataclass(frozen=True, eq=False)
 class Raced:
-    """Results of n candidates; see :class:`evo.problem.Evaluation`."""
+    """Results of n candidates; see :class:`evo.problem.Evaluation`.
+
+    ``told`` is what the batch says of candidates without a value, one sentence per candidate.
+    """
 
     values: Array
     violations: Array
     shares: Array
     samples: Array | None
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ConfigError, StoreError
+from ..errors import ConfigError
+from ..folders import replace_file
 
 __all__ = ["write_report"]
 
@@ -46,34 +44,9 @@ def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -
             f"the report needs a file name, got the folder {str(target)!r}",
             hint=f"for example {target / 'report.html'}",
         )
-    _replace(target, render(gather([read_run(place) for place in places])))
+    replace_file(target, render(gather([read_run(place) for place in places])), "the report")
     return target
 
 
 def _default(places: Sequence[Path]) -> Path:
     return places[0] / "report.html" if len(places) == 1 else places[0].parent / "compare.html"
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write beside the target, then rename over it: readers see the old page or the new one."""
-    name = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.name}.", suffix=".part"
-        )
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except OSError as error:
-        raise StoreError(
-            f"the report {str(target)!r} cannot be written: {error.strerror or error}",
-            hint="name another file with --out",
-        ) from error
-    finally:
-        if name is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(name)

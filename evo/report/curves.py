@@ -28,7 +28,14 @@ from .plot import (
 if TYPE_CHECKING:
     from .facts import Band, Curve, Facts
 
-_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+_ABOVE = {
+    "orientation": "h",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "x": 0,
+    "xanchor": "left",
+    "traceorder": "normal",
+}
 
 
 def growth(facts: Facts, baselines: Sequence[tuple[str, Curve]]) -> Figure:
@@ -54,11 +61,11 @@ def growth(facts: Facts, baselines: Sequence[tuple[str, Curve]]) -> Figure:
     return figure(data, shown)
 
 
-def spread(bands: Sequence[Band]) -> Figure:
-    """Median hypervolume of each configuration over evaluations, quartiles as a band."""
+def spread(bands: Sequence[Band], by: str = "evaluations") -> Figure:
+    """Median hypervolume of each configuration over evaluations or minutes, quartiles as a band."""
     data: list[Figure] = []
     for i, band in enumerate(bands):
-        colour, x = CYCLE[i % len(CYCLE)], short(band.evaluations)
+        colour, x = CYCLE[i % len(CYCLE)], short(band.at)
         edge = {
             "type": "scatter",
             "mode": "lines",
@@ -70,17 +77,17 @@ def spread(bands: Sequence[Band]) -> Figure:
         data.append(edge | {"y": short(band.low), "line": flat})
         data.append(
             edge
-            | {"y": short(band.high), "line": flat, "fill": "tonexty", "fillcolor": _pale(colour)}
+            | {"y": short(band.high), "line": flat, "fill": "tonexty", "fillcolor": pale(colour)}
         )
         name = escape(f"{band.label} (median of {band.runs} runs)")
-        line = {"color": colour, "width": 2.2, "dash": DASHES[i % 6], "shape": "hv"}
+        line = {"color": colour, "width": 2.2, "dash": dash_of(i), "shape": "hv"}
         data.append(
             {"type": "scatter", "mode": "lines", "x": x, "y": short(band.median), "name": name,
              "line": line}
         )  # fmt: skip
     shown = layout(
         380,
-        xaxis=axis("evaluations", rangemode="tozero", exponentformat="none"),
+        xaxis=axis(by, rangemode="tozero", exponentformat="none"),
         yaxis=axis("hypervolume ↑ (share of the reference box)", tickformat=".2~f"),
     )
     shown["legend"] = shown["legend"] | _ABOVE
@@ -165,6 +172,12 @@ def _baseline(origin: str, curve: Curve) -> Figure:
     }  # fmt: skip
 
 
-def _pale(colour: str) -> str:
+def dash_of(i: int) -> str:
+    """Dash of the i-th configuration: colours repeat after six, pairs of colour and dash later."""
+    return DASHES[(i + i // len(CYCLE)) % len(DASHES)]
+
+
+def pale(colour: str) -> str:
+    """The colour, nearly transparent."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"

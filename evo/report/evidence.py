@@ -194,7 +194,7 @@ def _seeds(facts: Facts, found: Sequence[Band]) -> str:
             (
                 b.label,
                 b.runs,
-                f"{b.evaluations[-1]:,}",
+                f"{b.at[-1]:,}",
                 *(f"{float(v[-1]):.4f}" for v in (b.low, b.median, b.high)),
             )
             for b in found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..store import Candidates, Column, RunView
 
 _BLOCKS = 50
+_GRID = 300  # times at most at which a band is told
+_MANY = 8  # runs: more than this are told at _BLOCKS generations each
 _COMMON = "best to worst of all fronts on this page"
 
 Index = NDArray[np.intp]
@@ -72,11 +74,20 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Band:
-    """Median and quartiles of n runs of one configuration at common numbers of evaluations."""
+    """Median and quartiles of n runs of one configuration at common times.
+
+    Args:
+        label: The configuration.
+        runs: How many.
+        at: Evaluations or minutes, ascending, shape (k,).
+        low: Lower quartile of the hypervolume at each, shape (k,).
+        median: Shape (k,).
+        high: Upper quartile, shape (k,).
+    """
 
     label: str
     runs: int
-    evaluations: NDArray[np.int64]
+    at: NDArray[Any]
     low: Array
     median: Array
     high: Array
@@ -146,8 +157,17 @@ class Facts:
         return {c.name: float(v) for c, v in values if np.isfinite(v)} | known
 
 
-def gather(views: Sequence[RunView]) -> Facts:
+def gather(
+    views: Sequence[RunView], labels: Sequence[str] | None = None, box: Box | None = None
+) -> Facts:
     """Pool the runs and measure them on one box.
+
+    Args:
+        views: One or more.
+        labels: What each run belongs to; by default runs of equal configuration, seeds set aside,
+            belong together.
+        box: Where everything is measured; by default the box of all fronts, and the recorded one
+            for the curve of a single run.
 
     Raises:
         ConfigError: No run, or runs that search different objectives.
@@ -157,8 +177,9 @@ def gather(views: Sequence[RunView]) -> Facts:
     columns = _common_columns(views)
     pool = _pool(views, columns)
     fitness, front = pool.fitness, _front(pool, len(views) == 1, views[0].candidates)
-    box = _common_box(pool)
-    track = _track_box(views, box)
+    common = box or _common_box(pool)
+    track = common if box is not None else _track_box(views, common)
+    own, many = track is not common, len(views) > _MANY
     best = fitness[front].argmin(axis=0) if len(front) else []
     describe = views[0].meta.get("describe") or {}
     middle = usable_knee(describe, columns, pool.values[front], fitness[front])
@@ -166,9 +187,12 @@ def gather(views: Sequence[RunView]) -> Facts:
         runs=tuple(views), columns=columns, pool=pool, front=front,
         knee=None if middle is None else int(front[middle]),
         best=tuple(int(front[i]) for i in best),
-        box=box, track=track,
-        curves=tuple(_curve(pool, view, i, track, columns) for i, view in enumerate(views)),
-        groups=groups(views),
+        box=common, track=track,
+        curves=tuple(
+            _curve(pool, view, i, track, columns, many=many, own=own)
+            for i, view in enumerate(views)
+        ),
+        groups=groups(views) if labels is None else _labelled(labels),
     )  # fmt: skip
 
 
@@ -197,27 +221,35 @@ def block_curve(facts: Facts, origin: str, run: int) -> Curve:
     return _grow(pool, ends, np.full(len(ends), np.nan), facts.track, facts.objectives)
 
 
-def bands(facts: Facts) -> list[Band]:
+def bands(facts: Facts, by: Literal["evaluations", "minutes"] = "evaluations") -> list[Band]:
     """Median and quartiles per configuration of two runs or more, up to its shortest run's end."""
     out = []
     for label, members in facts.groups:
         curves = [facts.curves[i] for i in members if len(facts.curves[i].evaluations)]
         if len(curves) < 2:
             continue
-        last = min(int(c.evaluations[-1]) for c in curves)
-        grid = np.unique(np.concatenate([c.evaluations for c in curves]))
-        grid = grid[(grid >= max(c.evaluations[0] for c in curves)) & (grid <= last)]
+        times: list[NDArray[Any]] = [getattr(curve, by) for curve in curves]
+        last, first = min(t[-1] for t in times), max(t[0] for t in times)
+        grid = np.unique(np.concatenate(times))
+        grid = grid[(grid >= first) & (grid <= last)]
+        if len(grid) > _GRID:
+            grid = grid[np.linspace(0, len(grid) - 1, _GRID).round().astype(int)]
         if not len(grid):
             continue
-        table = np.stack([_hold(c, grid) for c in curves])  # (runs, grid)
+        table = np.stack([_hold(t, c.volume, grid) for t, c in zip(times, curves, strict=True)])
         low, median, high = np.percentile(table, [25, 50, 75], axis=0)
         out.append(Band(label, len(curves), grid, low, median, high))
     return out
 
 
-def _hold(curve: Curve, grid: NDArray[np.int64]) -> Array:
-    """Last known hypervolume at or before each number of evaluations."""
-    return curve.volume[np.searchsorted(curve.evaluations, grid, side="right") - 1]
+def _hold(times: NDArray[Any], volume: Array, grid: NDArray[Any]) -> Array:
+    """Last known hypervolume at or before each time of the grid."""
+    return volume[np.searchsorted(times, grid, side="right") - 1]
+
+
+def _labelled(labels: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    names = dict.fromkeys(labels)
+    return tuple((n, tuple(i for i, label in enumerate(labels) if label == n)) for n in names)
 
 
 def _common_columns(views: Sequence[RunView]) -> tuple[Column, ...]:
@@ -296,8 +328,9 @@ def _track_box(views: Sequence[RunView], common: Box | None) -> Box | None:
 
 
 def _curve(
-    pool: Pool, view: RunView, run: int, box: Box | None, columns: tuple[Column, ...]
-) -> Curve:
+    pool: Pool, view: RunView, run: int, box: Box | None, columns: tuple[Column, ...], *,
+    many: bool, own: bool,
+) -> Curve:  # fmt: skip
     """One step per complete generation; generations in which nothing new was judged add none."""
     mine = np.flatnonzero((pool.run == run) & (pool.origin == "search"))
     born = pool.generation[mine]
@@ -305,12 +338,13 @@ def _curve(
     totals = np.cumsum([g.seconds for g in view.generations]) / 60.0
     spent = {g.number: t for g, t in zip(view.generations, totals.tolist(), strict=True)}
     m = pool.fitness.shape[1]
-    if m > EXACT_OBJECTIVES and len(done) > _BLOCKS:  # each step costs a tenth of a second
-        picked = np.linspace(0, len(done) - 1, _BLOCKS).round().astype(int)
+    slow = m > EXACT_OBJECTIVES  # each step costs a tenth of a second
+    most = _BLOCKS // 3 if slow and many else _BLOCKS
+    if (slow or many) and len(done) > most:
+        picked = np.linspace(0, len(done) - 1, most).round().astype(int)
         done = [done[i] for i in picked]
     ends = [mine[born <= g.number] for g in done]
     minutes = np.array([spent[g.number] for g in done], dtype=np.float64)
-    own = view.meta.get("box") if box is not None and box.source != _COMMON else None
     known = [g.hypervolume for g in done] if own else None
     return _grow(pool, ends, minutes, box, tuple(c for c in columns if c.searched), known)
 

@@ -16,20 +16,38 @@ _POLICY = (
 
 
 def render(facts: Facts) -> str:
-    """The page as HTML text, plotly's script included (about 5 MB)."""
+    """The report as HTML text."""
+    chosen = [s for s in _sections(facts) if s is not None]
+    prints = {str(view.meta.get("fingerprint") or "–") for view in facts.runs}
+    return shell(
+        title=f"{words.title(facts)} · evo report", head=_header(facts), chosen=chosen,
+        foot=f"configuration {', '.join(sorted(prints)[:4])}",
+    )  # fmt: skip
+
+
+def shell(*, title: str, head: str, chosen: Sequence[Section], foot: str) -> str:
+    """A page around its sections, plotly's script included (about 5 MB).
+
+    Args:
+        title: Plain text for the window.
+        head: Ready HTML above the sections.
+        chosen: The sections.
+        foot: Plain text at the end, after the version.
+    """
     from plotly.offline import get_plotlyjs
 
-    chosen = [s for s in _sections(facts) if s is not None]
+    import evo
+
     library = get_plotlyjs().replace("</script", "<\\/script")
     return "".join([
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark"><meta name="generator" content="evo">',
-        f"<title>{esc(words.title(facts))} · evo report</title><style>{look.CSS}</style></head>",
-        "<body>",
-        _header(facts), _navigation(chosen),
-        "<main>", *(section.html() for section in chosen), "</main>", _footer(facts),
+        f"<title>{esc(title)}</title><style>{look.CSS}</style></head><body>",
+        head, _navigation(chosen),
+        "<main>", *(section.html() for section in chosen), "</main>",
+        f"<footer>{esc(f'evo {evo.__version__} · {foot}')}</footer>",
         f"<script>{library}</script><script>{look.SCRIPT}</script></body></html>\n",
     ])  # fmt: skip
 
@@ -47,12 +65,16 @@ def _header(facts: Facts) -> str:
     told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     when, many = sections.stamp(facts.runs[0]), count(len(names), "run")
     over = " · ".join(filter(None, [told, when, many if len(names) > 1 else ""]))
+    return header(over, words.title(facts), words.finding(facts), _banner(facts))
+
+
+def header(over: str, title: str, lead: str, banner: str = "") -> str:
+    """The head of a page: plain texts, and ready HTML of a banner."""
     return (
-        f'<header><div><p class="over">{esc(over)}</p><h1>{esc(words.title(facts))}</h1>'
-        f'<p class="lead">{esc(tied(words.finding(facts)))}</p>{_banner(facts)}'
+        f'<header><div><p class="over">{esc(over)}</p><h1>{esc(title)}</h1>'
+        f'<p class="lead">{esc(tied(lead))}</p>{banner}'
         '<noscript><p class="banner">Figures need JavaScript; tables and text do not.</p>'
-        "</noscript>"
-        "</div></header>"
+        "</noscript></div></header>"
     )
 
 
@@ -74,11 +96,3 @@ def _banner(facts: Facts) -> str:
 def _navigation(chosen: Sequence[Section]) -> str:
     links = "".join(f'<a href="#{esc(s.id)}">{esc(s.step)}</a>' for s in chosen)
     return f'<nav aria-label="Sections"><div>{links}</div></nav>'
-
-
-def _footer(facts: Facts) -> str:
-    import evo
-
-    prints = {str(view.meta.get("fingerprint") or "–") for view in facts.runs}
-    told = f"evo {evo.__version__} · configuration {', '.join(sorted(prints)[:4])}"
-    return f"<footer>{esc(told)}</footer>"

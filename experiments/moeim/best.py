@@ -2,7 +2,7 @@
 
     EVO_DATA=FOLDER python experiments/moeim/best.py [--graph …] [--model …] [--seeds 10] [--jobs 2]
 
-One search over all six objectives per seed. Its front is judged again on 4,096 worlds that the
+One search over all six objectives per seed. Its front is judged again on 1,024 worlds that the
 search never saw, and on 100, as many as the published values rest on. Appends to
 ``results/best.csv``, skips what is there, and writes ``results/best.md``: hypervolume in I-S and in
 six dimensions beside GDD, CELF, MOEIM(I-S) and MOEIM(all) as published.
@@ -62,7 +62,7 @@ def one(task: tuple[str, str, int]) -> dict[str, Any]:
     front = found.front
     values = {"searched": hypervolumes(found.values[front])}
     spent = time.process_time() - start
-    for worlds in (100, 4096):
+    for worlds in (100, 1024):
         values[str(worlds)] = again(graph, model, seed, found.seeds[front], worlds)
     return {
         **dict(zip(KEYS, task, strict=True)), "front": len(front), "evaluations": len(found.seeds),
@@ -106,18 +106,18 @@ def summary(lines: list[dict[str, str]]) -> str:
                     continue
                 ours = {
                     k: np.array([float(r[f"{space}_{k}"]) for r in some])
-                    for k in ("searched", "100", "4096")
+                    for k in ("searched", "100", "1024")
                 }
                 theirs = [published_table(graph, model, name)[space] for name in RIVALS]
-                ahead = bool(ours["4096"].mean() > max(theirs))
+                ahead = bool(ours["1024"].mean() > max(theirs))
                 won += ahead
                 means = (f"{v.mean():.4g}" for v in ours.values())
-                tests = (f"{p:.1g}" for p in tested(ours["4096"], graph, model, space))
+                tests = (f"{p:.1g}" for p in tested(ours["1024"], graph, model, space))
                 rows.append([
                     graph, model.upper(), len(some), *means, *(f"{v:.4g}" for v in theirs), *tests,
                     "yes" if ahead else "no",
                 ])  # fmt: skip
-        head = ["graph", "model", "runs", "ours, searched", "on 100", "on 4,096", *RIVALS]
+        head = ["graph", "model", "runs", "ours, searched", "on 100", "on 1,024", *RIVALS]
         head += ["p, MOEIM(I-S)", "p, MOEIM(all)", "highest"]
         texts.append(f"Hypervolume in {title}: highest in {won} of {len(rows)} cases.\n\n")
         texts.append(markdown(head, rows) + "\n")

@@ -16,9 +16,10 @@ from evo.problem import Array, Constraint, Context, Objective
 from evo.streams import stream
 from operators import RNG
 
+from .batch import SeedBatch
 from .centrality import centrality
 from .downscaling import Ranked, shrunk, upscaled
-from .problem import Influence, SeedBatch
+from .problem import Influence
 
 GROWING = ("spread", "budget", "spread_error")  # with the graph, as size does
 
@@ -37,7 +38,8 @@ class Downscaled:
             and upscaling as well.
 
     Raises:
-        ConfigError: A setting is out of range, or arcs have probabilities of their own.
+        ConfigError: A setting is out of range or means the graph itself, or arcs have
+            probabilities of their own.
         DataError: A file is missing, malformed, or does not fit.
     """
 
@@ -62,6 +64,11 @@ class Downscaled:
             raise ConfigError(
                 "a graph whose arcs have probabilities of their own cannot be downscaled",
                 hint="leave the third column out, and set problem.probability",
+            )
+        if settings.get("pool") is not None:
+            raise ConfigError(
+                "problem.pool names nodes of the graph itself, but the search starts on another",
+                hint="leave it out: problem.initial=smart finds a pool of the small graph",
             )
         self._paper, seed = large.mode == "paper", settings.get("seed", 0)
         community, draw = large.groups.community, stream(seed, "downscale", downscale)
@@ -122,7 +129,7 @@ class Downscaled:
     @property
     def variation(self) -> Mapping[str, Any]:
         """Operators that suit the small graph."""
-        return getattr(self.small, "variation", {})
+        return self.small.variation
 
     def fingerprint(self) -> Mapping[str, str]:
         """Hashes of what the values stand on."""

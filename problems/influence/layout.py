@@ -17,7 +17,7 @@ from operators import RNG
 
 ROUNDS = 200
 _OTHERS = 20  # nodes that repel a node in a round
-_REPULSION, _GRAVITY = 0.01, 0.1
+_REPULSION = 0.01
 
 
 def placed(
@@ -39,8 +39,7 @@ def placed(
     for turn in range(ROUNDS):
         heat = 1 - turn / ROUNDS
         pull = _attraction(where, one, two) + _repulsion(where, mass, rng)
-        away = np.linalg.norm(where, axis=1, keepdims=True) + 1e-9
-        step = pull / mass[:, None] - _GRAVITY * where / away
+        step = pull / mass[:, None]
         length = np.linalg.norm(step, axis=1, keepdims=True) + 1e-9
         most = 0.1 * reach * (heat + 0.02)
         where = where + (0.1 + 0.4 * heat) * step * np.minimum(1, most / length)

@@ -25,7 +25,6 @@ from operators import RNG
 from .neighbours import Rows, ends_of, entering
 from .worlds import Cascade, Model, distinct, over_arcs
 
-EPSILON = 0.02  # little dearer than the usual 0.1, as bounds mostly end OPIM-C early
 CELLS = 1 << 24  # bytes that tell which nodes the sketches under way hold; more outgrow caches
 LEAST = 64  # sketches under way at once, however large the graph
 MOST = 1 << 29  # nodes that are held in all

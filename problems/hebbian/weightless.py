@@ -1,0 +1,104 @@
+"""Networks without weights: sums over a record of activations stand for them (NcHL, WNcHL).
+
+Every completed pass records the activations of all neurons. A weight is the sum of what Eq. 3 would
+have added at each of the last k recorded steps, or at all of them while there are fewer, from zero.
+With s the sums of a neuron's record and m the recorded steps, the input sum of a neuron j is
+
+    ½ Σ_i a_i (η_i + η_j)(A_i s_i + B_j s_j + C_i C_j Σ_τ a_i(τ) a_j(τ) + m D_i D_j),
+
+which needs no weight: only C looks at single steps, so a layer costs k times its neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evo.errors import ConfigError
+
+from .genes import Kept, Rule, Values
+from .rules import EVERY, Rows, active, factors
+
+
+class Recorded:
+    """The networks of many lives; see :class:`~.rules.Lanes`.
+
+    Raises:
+        ConfigError: Single synapses are pruned, which the sums cannot leave out.
+    """
+
+    def __init__(
+        self, rule: Rule, coefficients: Mapping[str, Values], kept: Kept, of: NDArray[np.intp]
+    ) -> None:
+        if kept.synapses is not None:
+            raise ConfigError(
+                "rule 'wnchl' stores no weights, so problem.prune can be 'neurons', not 'synapses'"
+            )
+        n = len(next(iter(coefficients.values())))
+        self._rule = rule
+        self._own = {name: rule.by_layer(values[of]) for name, values in coefficients.items()}
+        self._stays = [s[of] for s in kept.by_layer(rule, n)]
+        shape = (len(of), rule.window)
+        self._record = [np.zeros((*shape, size), dtype=rule.dtype) for size in rule.layers]
+        self._step, self._recorded = 0, 0
+
+    def step(self, x: Values) -> tuple[Values, NDArray[np.bool_]]:
+        """See :class:`~.rules.Lanes`."""
+        finite = np.ones(len(x), dtype=bool)
+        activations = [x]
+        for layer in range(len(self._rule.pairs)):
+            sums = self._sums(layer, activations[-1])
+            finite &= np.isfinite(sums).all(axis=1)
+            activations.append(np.tanh(sums) * self._stays[layer + 1])
+        self._step += 1
+        if self._step % self._rule.every == 0:
+            slot = self._recorded % self._rule.window
+            for record, values in zip(self._record, activations, strict=True):
+                record[:, slot] = values
+            self._recorded += 1
+        return activations[-1], finite
+
+    def _sums(self, layer: int, a: Values) -> Values:
+        """Inputs of the neurons after a layer, (lanes, outputs), given activations before it."""
+        i = {name: own[layer] for name, own in self._own.items()}
+        j = {name: own[layer + 1] for name, own in self._own.items()}
+        before, after = self._record[layer], self._record[layer + 1]
+        s_i, s_j = before.sum(axis=1), after.sum(axis=1)
+        filled = min(self._recorded, self._rule.window)
+        seen = np.stack([i["eta"] * i["c"] * a, i["c"] * a], axis=2)  # (lanes, in, 2)
+        shared = np.matmul(after.transpose(0, 2, 1), np.matmul(before, seen))  # (lanes, out, 2)
+
+        def both(own: Values) -> Values:
+            """Σ_i own_i (η_i + η_j), (lanes, out)."""
+            return (i["eta"] * own).sum(axis=1)[:, None] + j["eta"] * own.sum(axis=1)[:, None]
+
+        total = both(i["a"] * s_i * a) + j["b"] * s_j * both(a)
+        total += j["c"] * (shared[:, :, 0] + j["eta"] * shared[:, :, 1])
+        total += filled * j["d"] * both(i["d"] * a)
+        return 0.5 * total
+
+    def weights(self, rows: Rows | slice = EVERY) -> list[Values]:
+        """The weights that the record stands for; see :class:`~.rules.Lanes`."""
+        found = []
+        for layer in range(len(self._rule.pairs)):
+            left, right = factors(
+                {name: own[layer][rows] for name, own in self._own.items()},
+                {name: own[layer + 1][rows] for name, own in self._own.items()},
+            )
+            left = left * self._stays[layer + 1][rows][:, :, None]
+            right = right * self._stays[layer][rows][:, None, :]
+            before, after = self._record[layer][rows], self._record[layer + 1][rows]
+            filled = min(self._recorded, self._rule.window)
+            steps = [active(left, right, before[:, k], after[:, k]) for k in range(filled)]
+            shape = (left.shape[0], left.shape[1], right.shape[2])
+            whole = np.zeros(shape, dtype=self._rule.dtype)
+            found.append(sum((np.matmul(*pair) for pair in steps), whole))
+        return found
+
+    def keep(self, rows: Rows) -> None:
+        """See :class:`~.rules.Lanes`."""
+        self._own = {name: [v[rows] for v in own] for name, own in self._own.items()}
+        self._stays = [s[rows] for s in self._stays]
+        self._record = [r[rows] for r in self._record]
