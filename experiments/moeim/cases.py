@@ -28,6 +28,8 @@ OPTIMISED = {
 SPACES = {f"hv_{name}": [SIX.index(o) for o in chosen] for name, chosen in OPTIMISED.items()}
 SIMULATIONS, MOST, LIMIT = 100, 100, 5
 
+EXACT = 2200  # points whose exact volume in six dimensions takes seconds
+
 Array = NDArray[np.float64]
 
 
