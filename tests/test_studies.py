@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -371,7 +372,10 @@ def test_an_interrupted_study_ends_its_processes_and_goes_on(tmp_path):
     tests = str(Path(__file__).parent)
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), os.getcwd(), tests)))
     settings = {**os.environ, "PYTHONPATH": path}
-    process = subprocess.Popen(words, cwd=tmp_path, env=settings, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=settings, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "out").glob("*/run.sqlite"))) < 2:
         assert time.monotonic() < deadline

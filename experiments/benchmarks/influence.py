@@ -40,7 +40,7 @@ from scipy.spatial.distance import jensenshannon
 from problems.influence.cascades import Groups, SeedSets, propagated
 from problems.influence.communities import read_communities
 from problems.influence.graphs import Graph
-from problems.influence.objectives import error, uneven_beyond
+from problems.influence.objectives import uneven_beyond
 from problems.influence.reading import read_graph
 from problems.influence.worlds import LiveArcs, Model, Pool, independent, weighted
 
@@ -252,7 +252,9 @@ def agree(case: Case, simulations: int) -> None:
                 if p == 0:
                     told.append(("NDlib", np.array(infect(seeds, 20)), mine[0]))
             for name, values, ours_ in told:
-                within = 4 * np.hypot(error(ours_[p][None])[0], error(values[None])[0]) + 1e-9
+                # one distribution if both are right: ours, drawn far more often, tells its width
+                away = np.sqrt(1 / values.size + 1 / ours_[p].size) * ours_[p].std()
+                within = 4 * float(away) + 1e-9
                 gap = abs(ours_[p].mean() - values.mean())
                 assert gap <= within, f"{name} of set {p}: {gap:g} apart, {within:g} allowed"
 
@@ -321,7 +323,7 @@ def main() -> None:
         for model in given.models:
             one = case(Path(data) / "graphs", name, model)
             dense = name.startswith(("facebook", "wiki"))
-            agree(one, 25 if dense else 100)
+            agree(one, 25 if dense and model == "ic" else 200)
             rates = measured(one, given.rounds, 2 if dense else 20, dense)
             line: dict[str, Any] = {"graph": name, "model": model}
             line |= {k: float(f"{v:.3g}") for k, v in rates.items()}

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from evo.problem import Context
-from problems.influence.baselines import EPSILON, prefixes
+from problems.influence.baselines import prefixes
 from problems.influence.cascades import Groups, SeedSets, propagated
 from problems.influence.celf import celf
 from problems.influence.heuristics import degree, generalised_discount, pagerank, single_discount
 from problems.influence.problem import Influence
-from problems.influence.sketches import opim_c
+from problems.influence.sketches import EPSILON, opim_c
 from problems.influence.worlds import Pool
 
 SEEDS, WORLDS = 100, 128

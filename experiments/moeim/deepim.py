@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from cases import GENERATIONS, OPTIMISED, append, data, judged, markdown, problem_of, rows_of
+from cases import OPTIMISED, append, data, judged, markdown, problem_of, rows_of
 from run import RESULTS, STOCK
 from search import search
 
@@ -31,7 +31,7 @@ def one(task: tuple[str, str, int]) -> dict[str, Any]:
         graph, model, most=NODES[graph] // 5, limit=0, stock=STOCK, seed=seed, operators="graph",
         initial="smart", worlds=(100, 1024),
     )  # fmt: skip
-    found = search(problem, OPTIMISED["is"], seed=seed, generations=GENERATIONS)
+    found = search(problem, OPTIMISED["is"], seed=seed)
     seeds, values = found.seeds[found.archive], found.values[found.archive]
     size, again = (seeds >= 0).sum(axis=1), judged(problem, seeds, "validation")
     row: dict[str, Any] = dict(zip(KEYS, task, strict=True))

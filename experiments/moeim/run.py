@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 from cases import (
-    GENERATIONS,
     GRAPHS,
     MODELS,
     OPTIMISED,
-    POPULATION,
     append,
     hypervolumes,
     problem_of,
@@ -46,9 +44,7 @@ def one(task: Task, out: Path) -> dict[str, Any]:
     method, graph, model, objectives, seed = task
     start = time.process_time()
     problem = problem_of(graph, model, stock=STOCK, seed=seed, **METHODS[method])
-    found = search(
-        problem, OPTIMISED[objectives], seed=seed, population=POPULATION, generations=GENERATIONS
-    )
+    found = search(problem, OPTIMISED[objectives], seed=seed)
     archive = found.archive
     if objectives == "all":
         out.mkdir(parents=True, exist_ok=True)

@@ -48,20 +48,18 @@ class Search:
 
 def search(
     problem: Influence, objectives: tuple[str, ...], *, algorithm: str = "moeim", seed: int = 0,
-    population: int = 100, generations: int = 101, **settings: Any,
+    population: int = 100, evaluations: int = 10_100, **settings: Any,
 ) -> Search:  # fmt: skip
-    """Search as `evo run` does, without a run file; judges all six objectives."""
+    """Search as `evo run` does, without a run file, in whole generations; judges all six."""
     columns = [SIX.index(name) for name in objectives]
-    chosen = Settings(
-        population=population, seed=seed, generations=generations, **problem.variation, **settings
-    )
+    chosen = Settings(population, seed, **problem.variation, **settings)
     searcher = create(
         algorithm, problem.space, n_objectives=len(columns), constrained=False, settings=chosen,
         starts=problem.starts(population, stream(seed, "starts")),
     )  # fmt: skip
     known: dict[bytes, int] = {}
     seeds, values, stayed = [], [], set[int]()
-    for _ in range(generations):
+    for _ in range(evaluations // population):
         genomes: Genomes = searcher.ask()
         known |= {row: len(known) + i for i, row in enumerate(genomes.rows())}
         found = judged(problem, genomes["seeds"])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHEAP = ("degree", "single-discount", "gdd", "pagerank")
 OVER_ARCS = ("celf", "opim-c")  # need live arcs
-FEW = 1 << 21  # nodes times worlds up to which lazy greedy takes a minute or two
+FEW = 1 << 21  # nodes times worlds: seconds of lazy greedy where compiled, a minute or two in NumPy
 EPSILON = 0.02  # little dearer than the usual 0.1, as bounds mostly end OPIM-C early
 CELLS = 1 << 24  # of the table of seed sets
 

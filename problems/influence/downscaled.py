@@ -16,9 +16,10 @@ from evo.problem import Array, Constraint, Context, Objective
 from evo.streams import stream
 from operators import RNG
 
+from .batch import SeedBatch
 from .centrality import centrality
 from .downscaling import Ranked, shrunk, upscaled
-from .problem import Influence, SeedBatch
+from .problem import Influence
 
 GROWING = ("spread", "budget", "spread_error")  # with the graph, as size does
 

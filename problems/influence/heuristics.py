@@ -73,7 +73,8 @@ def pagerank(model: Model, k: int, damping: float = 0.85) -> Ranking:
     """By PageRank (Brin and Page 1998) against the arcs, so that those who activate gain.
 
     A node passes its rank on to those with an arc to it, in proportion to the probabilities of the
-    arcs; a node that nobody can activate passes it on to all alike.
+    arcs. What nodes that nobody can activate would pass on to all alike is left out, which scales
+    all ranks alike.
     """
     graph = model.graph
     weight = model.probability if isinstance(model, Cascade) else np.ones(graph.m)
@@ -82,8 +83,7 @@ def pagerank(model: Model, k: int, damping: float = 0.85) -> Ranking:
     passed = csr_array((share, (graph.sources, graph.targets)), shape=(graph.n, graph.n))
     rank, left = np.full(graph.n, 1.0 / graph.n), 1.0
     while left > 1e-10:
-        lost = rank[total == 0].sum()
-        new = damping * (passed @ rank + lost / graph.n) + (1 - damping) / graph.n
+        new = damping * (passed @ rank) + (1 - damping) / graph.n
         rank, left = new, float(np.abs(new - rank).sum())
     return np.argsort(-rank, kind="stable")[:k].astype(np.int32)
 

@@ -18,7 +18,7 @@ from evo.problem import Array, Objective
 from .cascades import compiled
 
 if TYPE_CHECKING:
-    from .problem import SeedBatch
+    from .batch import SeedBatch
 
 MODES = ("clean", "paper")
 LN2 = float(np.log(2))
