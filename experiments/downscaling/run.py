@@ -165,29 +165,32 @@ def median(lines: Sequence[dict[str, Any]], *path: str) -> float:
 
 def tables(lines: list[dict[str, Any]]) -> None:
     """Medians over seeds of ratios to the full search of the same seed."""
-    fulls = {tuple(line[k] for k in ("case", "seed")): line for line in lines if not line["scale"]}
+    full = {(line["case"], line["seed"]): line for line in lines if not line["scale"]}
     for line in lines:
         if line["scale"]:
-            base = fulls[line["case"], line["seed"]]
-            up = line["upscaled"]
+            base, up = full[line["case"], line["seed"]], line["upscaled"]
             line["ratio"] = {
                 "downscaled": line["area"] / base["area"],
+                **{name: up[name] / base["area"] for name in up},
                 "work": base["work"] / line["work"],
+                "with front": base["work"] / (line["work"] + line["upscaled_work"]),
                 "seconds": base["seconds"] / line["seconds"],
                 "cpu": base["cpu"] / line["cpu"],
-                **{measure: up[measure] / base["area"] for measure in up},
-                "both": base["work"] / (line["work"] + line["upscaled_work"]),
             }
-    names = ["downscaled", *sorted(MEASURES), "work", "both", "seconds", "cpu"]
-    print(f"| case | seeds | scale | full area | {' | '.join(names)} |")
-    print("|" + "---|" * (len(names) + 4))
-    for case in dict.fromkeys(line["case"] for line in lines):
-        for scale in sorted({line["scale"] for line in lines} - {0}):
-            mine = [li for li in lines if li["case"] == case and li["scale"] == scale]
-            if mine:
-                base = median([fulls[case, line["seed"]] for line in mine], "area")
-                told = [f"{median(mine, 'ratio', name):.3g}" for name in names]
-                print(f"| {case} | {len(mine)} | {scale} | {base:.4f} | {' | '.join(told)} |")
+    saved = ["work", "with front", "seconds", "cpu"]
+    for kind, names in (("", ["downscaled", *sorted(MEASURES), *saved]), (" paper", MEASURES)):
+        print(f"\n| case | seeds | scale | full area | {' | '.join(names)} |")
+        print("|" + "---|" * (len(names) + 4))
+        for case in dict.fromkeys(line["case"] for line in lines):
+            for scale in sorted({line["scale"] for line in lines} - {0}):
+                mine = [li for li in lines if li["case"] == case and li["scale"] == scale]
+                if mine:
+                    base = median([full[case, line["seed"]] for line in mine], "area")
+                    told = [
+                        f"{median(mine, 'ratio', name + kind * (name in MEASURES)):.3g}"
+                        for name in names
+                    ]
+                    print(f"| {case} | {len(mine)} | {scale} | {base:.4f} | {' | '.join(told)} |")
 
 
 def main() -> None:
