@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from evo.errors import ConfigError
 
 from .genes import Kept, Rule, Values
-from .rules import EVERY, Rows, active, factors
+from .rules import EVERY, Neurons, Rows, compiled
 
 
 class Recorded:
@@ -81,20 +81,20 @@ class Recorded:
 
     def weights(self, rows: Rows | slice = EVERY) -> list[Values]:
         """The weights that the record stands for; see :class:`~.rules.Lanes`."""
-        found = []
+        cuts = [
+            {name: own[layer][rows] for name, own in self._own.items()}
+            for layer in range(len(self._rule.layers))
+        ]
+        stays, records = ([v[rows] for v in many] for many in (self._stays, self._record))
+        filled, found = min(self._recorded, self._rule.window), []
         for layer in range(len(self._rule.pairs)):
-            left, right = factors(
-                {name: own[layer][rows] for name, own in self._own.items()},
-                {name: own[layer + 1][rows] for name, own in self._own.items()},
+            mask = stays[layer + 1][:, :, None] & stays[layer][:, None, :]
+            update = Neurons(
+                cuts[layer], cuts[layer + 1], None if mask.all() else mask, compiled(self._rule)
             )
-            left = left * self._stays[layer + 1][rows][:, :, None]
-            right = right * self._stays[layer][rows][:, None, :]
-            before, after = self._record[layer][rows], self._record[layer + 1][rows]
-            filled = min(self._recorded, self._rule.window)
-            steps = [active(left, right, before[:, k], after[:, k]) for k in range(filled)]
-            shape = (left.shape[0], left.shape[1], right.shape[2])
-            whole = np.zeros(shape, dtype=self._rule.dtype)
-            found.append(sum((np.matmul(*pair) for pair in steps), whole))
+            found.append(np.zeros(mask.shape, dtype=self._rule.dtype))
+            for k in range(filled):
+                update(records[layer][:, k], records[layer + 1][:, k], found[-1])
         return found
 
     def keep(self, rows: Rows) -> None:
