@@ -25,8 +25,9 @@ from evo.genomes import Genomes
 from evo.problem import Context
 from evo.run import Run
 from evo.view import read_run
+from problems.hebbian import rules
 from problems.hebbian.genes import Kept, Rule, sizes
-from problems.hebbian.lives import Episodes, live
+from problems.hebbian.lives import Clock, Episodes, live
 from problems.hebbian.problem import Plastic
 from problems.hebbian.rules import lanes
 from problems.hebbian.worlds import bodies as simulated
@@ -161,6 +162,35 @@ def test_networks_of_a_batch_are_those_of_plain_loops(name: str, settings: dict[
     np.testing.assert_allclose(found, outputs, atol=1e-10)
     np.testing.assert_allclose(batched, weights, atol=1e-10)
     assert np.ptp(found, axis=0).min() > 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("prune", [None, "neurons", "synapses"])
+@pytest.mark.parametrize("name", ["hl", "nchl"])
+def test_compiled_updates_are_those_of_arrays_to_the_last_bit(
+    name: str, prune: str | None, dtype: str, monkeypatch
+) -> None:
+    pytest.importorskip("numba", reason="Numba is not installed")
+    rule = Rule((5, 7, 3), name, dtype=dtype)
+    length = rule.hidden if prune == "neurons" else rule.synapses
+    stays = np.random.default_rng(2).random((4, length)) < 0.6
+    kept = Kept() if prune is None else Kept(**{prune: stays})
+    monkeypatch.setattr(rules, "SMALL", 10**9)
+    arrays = in_loops_and_in_one(rule, 4, kept=kept)
+
+    monkeypatch.setattr(rules, "SMALL", 0)
+    assert rules.compiled(rule) is not None
+    fused = in_loops_and_in_one(rule, 4, kept=kept)
+
+    np.testing.assert_array_equal(fused[1], arrays[1])
+    np.testing.assert_array_equal(fused[3], arrays[3])
+    np.testing.assert_allclose(fused[3], fused[2], atol=1e-10 if dtype == "float64" else 1e-5)
+
+
+def test_without_numba_arrays_learn(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "problems.hebbian.fused", None)
+
+    assert rules.compiled(Rule((30, 30, 3), "hl")) is None
 
 
 @pytest.mark.parametrize("name", PLASTIC)
@@ -374,7 +404,7 @@ class Script:
     inputs, outputs, steps, parts, hidden = 2, 2, 6, ("reward",), (3,)
 
     def __init__(self, ends: list[int], width: int = 2) -> None:
-        self.ends, self.width, self.kept = ends, width, 0
+        self.ends, self.width, self.stepped = ends, width, []
 
     def reset(self, seeds, bodies):
         self.own = np.array([self.ends[s % len(self.ends)] for s in seeds])
@@ -383,10 +413,11 @@ class Script:
 
     def step(self, actions):
         self.t += 1
+        self.stepped.append(len(actions))
         return np.ones((len(self.own), 2)), np.full((len(self.own), 1), self.t), self.t >= self.own
 
     def keep(self, rows):
-        self.own, self.kept = self.own[rows], self.kept + 1
+        self.own = self.own[rows]
 
     def close(self):
         pass
@@ -398,7 +429,11 @@ def test_lives_end_when_they_end_and_are_counted_by_hand(monkeypatch) -> None:
     world = Script([1, 2, 3, 99])
     monkeypatch.setattr(Episodes, "seeds", lambda self: [0, 1, 2, 3])
 
-    found = live(rule, rule.decode(genomes), Kept(), world, [0], Episodes(0, "search", 4))  # type: ignore[arg-type]
+    clock = Clock()
+
+    found = live(  # type: ignore[arg-type]
+        rule, rule.decode(genomes), Kept(), world, [0], Episodes(0, "search", 4), clock=clock
+    )
 
     assert found.rewards[0, 0, :, 0].tolist() == [1, 3, 6, 21]
     assert found.steps[1, 0].tolist() == [1, 2, 3, 6]
@@ -407,7 +442,8 @@ def test_lives_end_when_they_end_and_are_counted_by_hand(monkeypatch) -> None:
     np.testing.assert_allclose(found.energy, output**2, rtol=1e-6)
     assert (found.largest == 0.5).all()
     assert (found.change == 0).all()
-    assert world.kept == 2  # after the second and the third step, half of what was left
+    assert world.stepped == [8, 6, 4, 2, 2, 2]  # nobody steps after the end
+    assert clock.steps == sum(world.stepped)
 
 
 class Backwards(Script):

@@ -95,7 +95,7 @@ def live(
 ) -> Lives:
     """Let n candidates live in every body through every episode.
 
-    Lanes that have ended leave the batch once they are half of it.
+    Lives that have ended leave the world at once, and the networks once they are half of them.
 
     Args:
         rule: How networks learn.
@@ -128,27 +128,37 @@ def live(
             f"the world gave observations of shape {seen.shape}, but {len(of)} networks have "
             f"{rule.layers[0]} inputs each"
         )
-    rows = np.arange(len(of))
+    rows = np.arange(len(of))  # lanes of the networks
     for step in range(world.steps):
         if noise:
             drawn = np.array([rng.normal(0.0, noise, world.inputs) for rng in whispers])
             seen = seen + drawn[episode[rows]]
         actions, sound = course.thought(networks, seen.astype(rule.dtype), step, rows, world)
-        seen, rewards, ended = course.simulated(
-            lambda given=actions: world.step(np.where(np.isfinite(given), given, 0.0))
-        )
+        living = course.alive[rows]
+        given = np.where(np.isfinite(actions), actions, 0.0)[living]
+        found = course.simulated(lambda given=given: world.step(given))
+        seen, rewards, ended = (spread(values, living) for values in found)
         sound &= np.isfinite(seen).all(axis=1)
         course.count(rows, actions, rewards, sound, ended, networks, step)
         alive = course.alive[rows]
         if not alive.any():
             break
+        if (alive != living).any():
+            world.keep(alive[living])
         if 2 * alive.sum() <= len(rows):
-            rows = rows[alive]
+            rows, seen = rows[alive], seen[alive]
             networks.keep(alive)
-            world.keep(alive)
-            seen = seen[alive]
     course.end(rows, networks)
     return course.lives(rule, episodes)
+
+
+def spread(values: Values, living: NDArray[np.bool_]) -> Values:
+    """Rows of those that live in their places among all; zeros elsewhere."""
+    if living.all():
+        return values
+    whole = np.zeros((len(living), *values.shape[1:]), dtype=values.dtype)
+    whole[living] = values
+    return whole
 
 
 class _Course:
@@ -188,7 +198,7 @@ class _Course:
             self._change[rows[mine]] += np.asarray(moved)[mine]
             self._looks[rows[mine]] += 1
         self._clock.network += time.perf_counter() - begun
-        self._clock.steps += len(rows)
+        self._clock.steps += int(self.alive[rows].sum())
         return actions.astype(np.float64), sound
 
     def count(
