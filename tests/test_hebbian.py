@@ -446,6 +446,39 @@ def test_lives_end_when_they_end_and_are_counted_by_hand(monkeypatch) -> None:
     assert clock.steps == sum(world.stepped)
 
 
+def test_lives_that_end_early_are_plastic_too(monkeypatch) -> None:
+    """Weights of a life that ended in the first tenth changed as those of one that went on."""
+    rule = Rule((2, 3, 2), "nchl", dtype="float64", init="zero")
+    genomes = np.random.default_rng(0).normal(0, 0.4, (1, rule.genes))
+    monkeypatch.setattr(Episodes, "seeds", lambda self: [0, 1])
+    world = Script([1, 99])
+    world.steps = 20
+
+    found = live(rule, rule.decode(genomes), Kept(), world, [0], Episodes(0, "search", 2))  # type: ignore[arg-type]
+
+    assert found.steps[0, 0].tolist() == [1, 20]
+    slow = Loops(rule, genomes[0], [np.zeros((b, a)) for a, b in rule.pairs])
+    slow.step(np.ones(2))
+    assert found.change[0, 0, 0] == pytest.approx(sum(map(abs, slow.w.values())))
+    assert found.change[0, 0, 1] > 1.1 * found.change[0, 0, 0]
+
+
+def test_worlds_that_lose_their_state_are_not_blamed_on_weights(monkeypatch) -> None:
+    class Lost(Script):
+        def step(self, actions):
+            seen, rewards, ended = super().step(actions)
+            seen[1:] = np.where(self.t == 3, np.nan, seen[1:])
+            return seen, rewards, ended
+
+    rule = Rule((2, 3, 2), "static")
+    given = [rule.decode(np.full((2, rule.genes), 0.5)), Kept(), Lost([99]), [0]]
+
+    found = live(rule, *given, Episodes(0, "search", 1))  # type: ignore[arg-type]
+
+    assert found.reasons == {1: "the world lost its state at step 2 of episode 0 in body 0"}
+    assert found.rewards[:, 0, 0, 0].tolist() == pytest.approx([21, np.nan], nan_ok=True)
+
+
 class Backwards(Script):
     """Lane k turns back at the step its seed says, and forth again after five more."""
 
@@ -474,8 +507,9 @@ def test_patience_ends_lives_that_lead_back(monkeypatch) -> None:
     assert lived(2) == [240, 213, 203]  # of the third, steps 199 and 200 do not count
 
 
-def test_change_of_weights_is_that_of_loops() -> None:
-    given = problem(rule="nchl", episodes=(1, 1), steps=20, hidden=[3], init="zero",
+@pytest.mark.parametrize(("every", "looks"), [(1, [10]), (2, [11]), (3, [2, 14]), (15, [14])])
+def test_change_of_weights_is_that_of_loops(every: int, looks: list[int]) -> None:
+    given = problem(rule="nchl", episodes=(1, 1), steps=20, hidden=[3], init="zero", every=every,
                     dtype="float64")  # fmt: skip
     genomes = given.starts(3, np.random.default_rng(1))
     found = values(given, genomes)
@@ -488,8 +522,10 @@ def test_change_of_weights_is_that_of_loops() -> None:
         for t in range(20):
             before = dict(slow.w)
             act = np.array([slow.step(seen[0])])
-            if t in (10,):
-                moved.append(sum(abs(slow.w[m] - before[m]) for m in before) / rule.synapses)
+            if t in looks:
+                change = sum(abs(slow.w[m] - before[m]) for m in before) / rule.synapses
+                assert (change > 0) == (k > 0)  # the first learns nothing
+                moved.append(change / every)
             seen, reward, _ = world.step(act)
             energy.append((act**2).mean())
             total += float(reward[0, 0])
