@@ -3,17 +3,18 @@
     python experiments/nchl/front.py [--task cheetah] [--rule nchl] [--prune neurons] [--seeds 3]
 
 Needs ``pip install 'evoprune[hebbian]'``. Each candidate holds a rule and a mask of what stays of
-the network; it lives in an intact body and in one with a dead leg. Three ways, judged equally often:
+the network; it lives in an intact body and in one with a dead leg. Three ways, of which the first
+two judge as many candidates:
 
 - ``nsga2``: NSGA-II from random rules and masks;
-- ``warm``: half of the budget goes to separable or whole CMA-ES on the mean of both returns of whole
-  networks; NSGA-II begins with what that found, under masks that leave out more and more;
+- ``warm``: half of the budget goes to CMA-ES on the mean of both returns of whole networks;
+  NSGA-II begins with what that found, under masks that leave out more and more;
 - ``thinned``: the first generation of ``warm``, which is pruning at random after the search.
 
 Fronts are judged again in episodes no search saw, in the two bodies and in one with the other leg
-dead, and what is then dominated is left out. Writes ``results/front.csv`` and ``results/front.svg``;
-hypervolumes are of returns from 0 and parameters from none to all of them, each as a share of the
-largest value met.
+dead, and what is then dominated is left out. Writes ``results/front.csv`` and
+``results/front.svg``; hypervolumes are of returns from 0 and parameters from none to all of them,
+each as a share of the largest value met.
 """
 
 from __future__ import annotations

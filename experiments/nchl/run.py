@@ -1,6 +1,6 @@
 """ABCD, neuron-centric, weightless and static networks at equal evaluations on two bodies.
 
-    python experiments/nchl/run.py [--scale 0.001] [--seeds 5] [--task cheetah] [--rule nchl]
+    python experiments/nchl/run.py [--scale 0.003] [--seeds 5] [--task cheetah] [--rule nchl]
 
 Needs ``pip install 'evoprune[hebbian]'``. ``--scale 1`` is the budget of the published searches,
 500 candidates for 300 generations in lives of 1000 control steps; a smaller one cuts all three
@@ -9,8 +9,8 @@ own, common to its candidates. A line of JSON per (task, rule, algorithm, scale,
 to ``results/runs.jsonl``, and what is there is skipped, so that an interrupted study goes on;
 ``--table`` writes ``results/table.md`` from all lines.
 
-With ``--algorithm openai-es`` (as published, from normal genes) or ``cma-es`` (its separable form
-above 1200 genes; from rules that learn nothing). What is judged is the mean of the generation that
+With ``--algorithm cma-es`` (its separable form above 1200 genes; from rules that learn nothing) or
+``openai-es`` (as published, from normal genes). What is judged is the mean of the generation that
 would come next, in 32 episodes that no search saw: intact, with the damage, and for its energy.
 ``random`` judges normal genes and searches nothing.
 """
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=(*TASKS, "ant-fast"))
     parser.add_argument("--rule", action="append", choices=RULES)
     parser.add_argument("--algorithm", action="append", choices=("openai-es", "cma-es", "random"))
-    parser.add_argument("--scale", type=float, default=0.001)
+    parser.add_argument("--scale", type=float, default=0.003)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
@@ -163,7 +163,7 @@ def main() -> None:
         done = {key(row) for row in read(file)}
         for seed in range(given.seeds):
             for task in given.task or TASKS:
-                for how in given.algorithm or ("openai-es",):
+                for how in given.algorithm or ("cma-es",):
                     for rule in given.rule or RULES:
                         if (task, rule, how, given.scale, seed) in done:
                             continue
