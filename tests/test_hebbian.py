@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,9 @@ from evo.evaluate.judges import Judges
 from evo.genomes import Genomes
 from evo.problem import Context
 from evo.run import Run
+from evo.space import Real
 from evo.view import read_run
+from problems.hebbian import problem as searched
 from problems.hebbian import rules
 from problems.hebbian.genes import Kept, Rule, sizes
 from problems.hebbian.lives import Clock, Episodes, live
@@ -802,6 +805,32 @@ def test_workers_find_the_same(tmp_path: Path) -> None:
 
     one, two = (read_run(tmp_path / name).candidates for name in ("one", "two"))
     assert np.array_equal(one.values, two.values)
+
+
+def test_runs_keep_four_bytes_per_gene_and_read_those_that_kept_eight(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    asked = ["run", "hebbian/reach", "--population=6", "--generations=2", "--set=problem.steps=4"]
+    assert main([*asked, f"--out={tmp_path / 'new'}"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(searched, "Real", lambda name, low, high, _: Real(name, low, high))
+        assert main([*asked, f"--out={tmp_path / 'old'}"]) == 0
+
+    for name, size in (("new", 4), ("old", 8)):
+        blobs = sqlite3.connect(tmp_path / name / "run.sqlite").execute(
+            "SELECT genome FROM candidate"
+        )
+        assert {len(row[0]) for row in blobs} == {size * Plastic("reach").rule.genes}
+    new, old = (read_run(tmp_path / name).candidates for name in ("new", "old"))
+    first = slice(0, 6)  # later ones descend from rounded genes
+    assert np.array_equal(new.values[first], old.values[first])
+    rounded = old.genomes["rules"][first].astype(np.float32)
+    assert np.array_equal(new.genomes["rules"][first], rounded)
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path / "old"), "--generations=+1"]) == 2
+    told = capsys.readouterr().err
+    assert "(real, 50 × float64), those of the problem are rules (real, 50 × float32)" in told
+    assert "--warm-start begins a new run from the recorded front" in told
 
 
 # -- export ----------------------------------------------------------------------------------------

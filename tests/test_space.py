@@ -90,7 +90,21 @@ def test_check_names_what_is_wrong(parts, message):
         space.check(Genomes(parts))
 
 
+def test_genes_in_single_precision_are_repaired_and_sampled_in_it():
+    part = Real("a", [0.1, -1.0], [1.0, 3.0], "float32")
+
+    found = part.repair(np.array([[np.nan, 0.3], [2.0, -9.0]]))
+
+    assert found.dtype == part.dtype == part.sample(3, stream(0)).dtype == np.float32
+    assert found.tolist() == [[np.float32(0.1), np.float32(0.3)], [1.0, -1.0]]
+    space = SearchSpace((part,))
+    space.check(space.sample(50, stream(0)))
+    assert Real("a", 0, 1).dtype == np.float64
+
+
 def test_bad_spaces_are_refused():
+    with pytest.raises(SpaceError, match="'a' needs precision float32 or float64, got 'float16'"):
+        Real("a", 0, 1, "float16")
     with pytest.raises(SpaceError, match="identifier"):
         Real("no name", 0, 1)
     with pytest.raises(SpaceError, match="low <= high"):

@@ -193,7 +193,7 @@ class Plastic:
             raise ConfigError("rule 'wnchl' stores no weights; problem.prune can be 'neurons'")
         if prune == "neurons" and self.rule.hidden == 0:
             raise ConfigError("problem.prune is 'neurons', but there are no hidden ones")
-        parts: list[Part] = [Real("rules", np.full(self.rule.genes, -bound), bound)]
+        parts: list[Part] = [Real("rules", np.full(self.rule.genes, -bound), bound, dtype)]
         if prune != "none":
             length = self.rule.hidden if prune == "neurons" else self.rule.synapses
             parts.append(Mask("kept", length))
