@@ -33,8 +33,7 @@ from problems.hebbian.genes import Kept, Rule, sizes
 from problems.hebbian.lives import Clock, Episodes, live
 from problems.hebbian.problem import Plastic
 from problems.hebbian.rules import lanes
-from problems.hebbian.worlds import bodies as simulated
-from problems.hebbian.worlds import make
+from problems.hebbian.worlds import make, models
 
 PLASTIC = ("hl", "nchl", "wnchl")
 
@@ -636,7 +635,7 @@ def test_carts_are_those_of_gymnasium() -> None:
     assert world.steps == alone[0].spec.max_episode_steps == 500
 
 
-@pytest.mark.parametrize("task", [k for k, t in simulated.TASKS.items() if not t.quick])
+@pytest.mark.parametrize("task", [k for k, t in models.TASKS.items() if not t.quick])
 def test_bodies_are_those_of_gymnasium_to_the_last_bit(task: str) -> None:
     gymnasium = pytest.importorskip("gymnasium", reason="Gymnasium is not installed")
     pytest.importorskip("mujoco", reason="MuJoCo is not installed")
@@ -644,7 +643,7 @@ def test_bodies_are_those_of_gymnasium_to_the_last_bit(task: str) -> None:
     seeds, bodies = [3, 4, 5], np.zeros(3, dtype=np.intp)
     world = make(task, ["intact"], threads=2)
     name, settings = world.gymnasium  # type: ignore[attr-defined]
-    with simulated._unheard(simulated._mujoco(task)):
+    with models.unheard(models.simulator(task)):
         alone = [gymnasium.make(name, **settings) for _ in seeds]
     world.reset([1, 2], bodies[:2])  # what was simulated before leaves nothing behind
     world.step(np.ones((2, world.outputs)))

@@ -31,7 +31,7 @@ from evo.streams import stream
 from problems.hebbian import player
 from problems.hebbian.lives import Clock
 from problems.hebbian.problem import Plastic
-from problems.hebbian.worlds.bodies import _unheard
+from problems.hebbian.worlds.models import unheard
 
 TASKS = ("cart", "cheetah", "ant")
 COMPARED = 8  # control steps over which Gymnasium must agree
@@ -59,7 +59,7 @@ class Ways:
         if name.startswith("CartPole"):
             self.world = gymnasium.make(name, **settings)
         else:
-            with _unheard(importlib.import_module("mujoco")):
+            with unheard(importlib.import_module("mujoco")):
                 self.world = gymnasium.make(name, **settings)
         episodes = problem.episodes(Context())
         self.seed = episodes.seeds()[0]
