@@ -93,7 +93,8 @@ def one(task: str, rule: str, how: str, scale: float, seed: int) -> dict[str, An
     genome, curve = searched(problem, how, seed, size)
     seconds, clock = time.perf_counter() - begun, problem.clock
     steps, world = clock.steps, clock.world
-    batch = problem.batch(Genomes({"rules": genome}), Context(seed=0, split="validation"))
+    genomes = problem.space.repair(Genomes({"rules": genome}))
+    batch = problem.batch(genomes, Context(seed=0, split="validation"))
     counts = sizes(problem.rule, batch.kept, 1)
     found = {
         "intact": float(batch.intact.rewards[0, 0, :, 0].mean()),
