@@ -38,6 +38,19 @@ def test_candidates_live_alike_whoever_lives_beside_them(rule: str, task: str) -
     assert len(set(together[given.world.parts[0]].round(6))) > 4
 
 
+@pytest.mark.parametrize("prune", ["neurons", "synapses"])
+@pytest.mark.parametrize("rule", ["hl", "nchl", "static"])
+def test_pruned_networks_stay_pruned_when_others_end(rule: str, prune: str) -> None:
+    given = problem(task="cart", rule=rule, prune=prune, steps=60)
+    genomes = given.starts(9, np.random.default_rng(3))
+    together = values(given, genomes)
+
+    for k in (4, 8):
+        alone = values(given, genomes.take([k]))
+        assert all(np.array_equal(alone[name], found[[k]]) for name, found in together.items())
+    assert len(set(together["lived"])) > 2
+
+
 def test_damaged_bodies_are_judged_by_their_mean_and_by_the_worst() -> None:
     kinds = ["turn@90", "gain@0.5", "turn@20"]
     both = problem(damage=kinds, unseen=["turn@120"])

@@ -40,6 +40,14 @@ NAMES = ("distance", "robustness", "unseen")
 WHOLE = 1200  # genes up to which the whole covariance is adapted
 
 
+def problem_of(given: argparse.Namespace, prune: str) -> Plastic:
+    """Two lives in each body for the search, sixteen for the judgement."""
+    return Plastic(
+        task=given.task, rule=given.rule, prune=prune, steps=given.steps, episodes=(2, 16),
+        damage=["leg@0"], unseen=["leg@1"], threads=1,
+    )  # fmt: skip
+
+
 def judged(problem: Plastic, genomes: Genomes, split: str, *names: str) -> np.ndarray:
     """Values of some objectives, (n, names)."""
     batch = problem.batch(genomes, Context(seed=0, split=split))
@@ -69,9 +77,8 @@ def evolved(
     return first, algorithm.population.genomes
 
 
-def trained(problem: Plastic, seed: int, size: int, generations: int) -> np.ndarray:
+def trained(whole: Plastic, seed: int, size: int, generations: int) -> np.ndarray:
     """Genes of a whole network that CMA-ES found for the mean of both returns."""
-    whole = Plastic(**settings_of(problem, prune="none"))
     name = "cma-es" if whole.rule.genes <= WHOLE else "sep-cma-es"
     zeros = Genomes({"rules": np.zeros((1, whole.rule.genes))})
     algorithm = create(
@@ -82,7 +89,6 @@ def trained(problem: Plastic, seed: int, size: int, generations: int) -> np.ndar
         asked = algorithm.ask()
         cost = fitness(whole, asked)[:, :2].mean(axis=1, keepdims=True)
         algorithm.tell(asked, cost, np.zeros(len(asked)))
-    whole.close()
     return algorithm.ask()["rules"].mean(axis=0)
 
 
@@ -93,15 +99,6 @@ def thinned(problem: Plastic, genes: np.ndarray, seed: int, size: int) -> Genome
     order = rng.random((size, length)).argsort(axis=1)
     left = np.linspace(length, 0, size).round().astype(int)
     return Genomes({"rules": np.tile(genes, (size, 1)), "kept": order < left[:, None]})
-
-
-def settings_of(problem: Plastic, **more: Any) -> dict[str, Any]:
-    """What a problem was made with, as far as it is set here."""
-    return {
-        "task": problem.task, "rule": problem.rule.name, "steps": problem.world.steps,
-        "prune": problem.prune, "episodes": (2, 16), "damage": ["leg@0"], "unseen": ["leg@1"],
-        "threads": 1, **more,
-    }  # fmt: skip
 
 
 def rows_of(problem: Plastic, way: str, seed: int, genomes: Genomes) -> list[dict[str, Any]]:
@@ -147,7 +144,7 @@ def drawn(rows: list[dict[str, Any]], title: str, file: Path) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-def volumes(rows: list[dict[str, Any]], most: float) -> dict[tuple[str, int], float]:
+def volumes(rows: list[dict[str, Any]], most: int) -> dict[tuple[str, int], float]:
     """Hypervolume by way and seed."""
     values = np.array([[-r["distance"], -r["robustness"], r["params"]] for r in rows])
     scale = np.array([*np.abs(values[:, :2].min(axis=0)), most])
@@ -158,42 +155,46 @@ def volumes(rows: list[dict[str, Any]], most: float) -> dict[tuple[str, int], fl
     return found
 
 
+def written(problem: Plastic, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Table and figure of the seeds so far."""
+    with (folder / "front.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    found = volumes(rows, problem.rule.genes)
+    for way in WAYS:
+        mine = [f"{v:.3f}" for (name, _), v in found.items() if name == way]
+        print(f"{way}: hypervolume {', '.join(mine)}", flush=True)
+    layers, seeds = "-".join(map(str, problem.rule.layers)), len({r["seed"] for r in rows})
+    title = f"{problem.task} {layers}, {problem.rule.name}, {problem.prune} pruned, {seeds} seeds"
+    drawn(rows, title, folder / "front.svg")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="cheetah", choices=("cheetah", "ant", "reach"))
+    parser.add_argument("--task", default="cheetah", choices=("cheetah", "ant", "walker"))
     parser.add_argument("--rule", default="nchl", choices=("hl", "nchl", "static"))
     parser.add_argument("--prune", default="neurons", choices=("neurons", "synapses"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--population", type=int, default=48)
-    parser.add_argument("--generations", type=int, default=48)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--population", type=int, default=32)
+    parser.add_argument("--generations", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
     given.out.mkdir(exist_ok=True)
     rows: list[dict[str, Any]] = []
     half, size = given.generations // 2, given.population
-    base = Plastic(task=given.task, rule=given.rule, prune=given.prune, steps=given.steps)
-    problem = Plastic(**settings_of(base))
+    problem, whole = problem_of(given, given.prune), problem_of(given, "none")
     for seed in range(given.seeds):
         begun = time.process_time()
         _, found = evolved(problem, seed, size, 2 * half)
         rows += rows_of(problem, "nsga2", seed, found)
-        starts = thinned(problem, trained(problem, seed, size, half), seed, size)
+        starts = thinned(problem, trained(whole, seed, size, half), seed, size)
         first, found = evolved(problem, seed, size, half, starts)
         rows += rows_of(problem, "thinned", seed, first) + rows_of(problem, "warm", seed, found)
         print(f"seed {seed}: {time.process_time() - begun:.0f} s of the processor", flush=True)
-    with (given.out / "front.csv").open("w", newline="") as out:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    most = problem.rule.genes
-    found = volumes(rows, most)
-    for way in WAYS:
-        mine = [f"{v:.3f}" for (name, _), v in found.items() if name == way]
-        print(f"{way}: hypervolume {', '.join(mine)} by seed")
-    layers = "-".join(map(str, problem.rule.layers))
-    title = f"{given.task} {layers}, {given.rule}, {given.prune} pruned, {given.seeds} seeds"
-    drawn(rows, title, given.out / "front.svg")
+        written(problem, rows, given.out)
+    problem.close()
 
 
 if __name__ == "__main__":
