@@ -65,6 +65,9 @@ def drawn(rows: list[dict[str, Any]], file: Path) -> None:
         layers = "-".join(str(n) for n in next(r["layers"] for r in rows if r["task"] == task))
         above.set(title=f"{task}, {layers}", xlabel="evaluations", ylabel="distance, m ↑")
         below.set(xscale="log", xlabel="evolved numbers ↓", ylabel="distance in new episodes, m ↑")
+        ticks = sorted({r["params"] for r in rows if r["task"] == task})
+        below.set_xticks(ticks, [f"{n:,.0f}" for n in ticks])
+        below.minorticks_off()
         above.legend(frameon=False, title="rule (seeds)")
         for panel in (above, below):
             panel.grid(color="#e4e7ec")
