@@ -272,6 +272,7 @@ class Fixed(Episodes):
         ({"friction": 0.5}, "task 'cart' knows no friction"),
         ({"bound": 0.0}, "problem.bound must be a number above 0"),
         ({"prune": "layers"}, "problem.prune must be one of none, neurons, synapses"),
+        ({"backend": "jax"}, "problem.backend must be one of auto, numpy, torch"),
         ({"dtype": "float16"}, "problem.dtype must be one of float32, float64"),
     ],
     ids=str,

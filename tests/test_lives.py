@@ -51,6 +51,27 @@ def test_pruned_networks_stay_pruned_when_others_end(rule: str, prune: str) -> N
     assert len(set(together["lived"])) > 2
 
 
+@pytest.mark.parametrize("prune", ["none", "neurons"])
+@pytest.mark.parametrize("rule", [*PLASTIC, "static"])
+def test_lives_by_torch_are_those_by_numpy(rule: str, prune: str) -> None:
+    settings = {"rule": rule, "prune": prune, "steps": 30, "dtype": "float64"}
+    given = problem(**settings)
+    genomes = given.starts(9, np.random.default_rng(3))
+
+    found = values(problem(**settings, backend="torch"), genomes)
+
+    for name, expected in values(given, genomes).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-6, err_msg=name)
+
+
+def test_what_computes_networks_follows_the_device() -> None:
+    devices = [Context(), Context(device="cuda:0")]
+
+    assert [problem().device(context) for context in devices] == [None, "cuda:0"]
+    assert [problem(backend="torch").device(context) for context in devices] == ["cpu", "cuda:0"]
+    assert [problem(backend="numpy").device(context) for context in devices] == [None, None]
+
+
 def test_damaged_bodies_are_judged_by_their_mean_and_by_the_worst() -> None:
     kinds = ["turn@90", "gain@0.5", "turn@20"]
     both = problem(damage=kinds, unseen=["turn@120"])

@@ -15,7 +15,12 @@ from problems.hebbian.rules import lanes
 
 
 def in_loops_and_in_one(
-    rule: Rule, n: int = 5, steps: int = 12, kept: Kept | None = None, size: float = 0.4
+    rule: Rule,
+    n: int = 5,
+    steps: int = 12,
+    kept: Kept | None = None,
+    size: float = 0.4,
+    device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Outputs (steps, n, outputs) and weights (n, W) of loops and of the batched networks."""
     kept = kept or Kept()
@@ -36,7 +41,8 @@ def in_loops_and_in_one(
         Loops(rule, genomes[k], [w[k] for w in begin], neurons[k], synapses[k]) for k in range(n)
     ]
     dtype = np.dtype(rule.dtype)
-    fast = lanes(rule, rule.decode(genomes), kept, np.arange(n), [w.astype(dtype) for w in begin])
+    first = [w.astype(dtype) for w in begin]
+    fast = lanes(rule, rule.decode(genomes), kept, np.arange(n), first, device)
     outputs = np.array([[one.step(x[t, k]) for k, one in enumerate(slow)] for t in range(steps)])
     found = np.array([fast.step(x[t].astype(dtype))[0] for t in range(steps)])
     weights = np.array([[one.w[m] for m in sorted(one.w)] for one in slow])
@@ -83,6 +89,48 @@ def test_compiled_updates_are_those_of_arrays_to_the_last_bit(
     np.testing.assert_array_equal(fused[1], arrays[1])
     np.testing.assert_array_equal(fused[3], arrays[3])
     np.testing.assert_allclose(fused[3], fused[2], atol=1e-10 if dtype == "float64" else 1e-5)
+
+
+@pytest.mark.parametrize("prune", [None, "neurons", "synapses"])
+@pytest.mark.parametrize("settings", [{}, {"norm": "max"}, {"norm": "clip", "limit": 0.3},
+                                      {"every": 3}, {"window": 4}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("name", [*PLASTIC, "static"])
+def test_networks_on_a_device_are_those_of_plain_loops(
+    name: str, settings: dict[str, Any], prune: str | None
+) -> None:
+    if name == "wnchl" and ("norm" in settings or prune == "synapses"):
+        pytest.skip("weightless networks have neither weights to limit nor synapses to prune")
+    rule = Rule((3, 4, 3, 2), name, dtype="float64", **settings)
+    length = rule.hidden if prune == "neurons" else rule.synapses
+    stays = np.random.default_rng(2).random((5, length)) < 0.6
+    kept = Kept() if prune is None else Kept(**{prune: stays})
+
+    outputs, found, weights, batched = in_loops_and_in_one(rule, kept=kept, device="cpu")
+
+    np.testing.assert_allclose(found, outputs, atol=1e-10)
+    np.testing.assert_allclose(batched, weights, atol=1e-10)
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("name", [*PLASTIC, "static"])
+def test_some_lanes_go_on_alike_on_a_device(name: str, pruned: bool) -> None:
+    rule, rng = Rule((3, 4, 2), name, dtype="float64", window=4), np.random.default_rng(0)
+    coefficients = rule.decode(rng.normal(0, 0.5, (5, rule.genes)))
+    kept = Kept(neurons=rng.random((5, 4)) < 0.6) if pruned else Kept()
+    begin = [rng.uniform(-0.5, 0.5, (5, b, a)) for a, b in rule.pairs]
+    x, stay = rng.normal(size=(8, 5, 3)), np.array([True, False, True, True, False])
+    found = []
+
+    for device in (None, "cpu"):
+        first = [w.copy() for w in begin]
+        networks = lanes(rule, coefficients, kept, np.arange(5), first, device)
+        steps = [networks.step(now)[0] for now in x[:3]]
+        networks.keep(stay)
+        steps += [networks.step(now[stay])[0] for now in x[3:]]
+        last = [w.ravel() for w in networks.weights(np.array([False, True, False]))]
+        found.append(np.concatenate([*map(np.ravel, steps), *last]))
+
+    np.testing.assert_allclose(found[1], found[0], atol=1e-12)
 
 
 def test_without_numba_arrays_learn(monkeypatch) -> None:

@@ -93,6 +93,7 @@ def live(
     noise: float = 0.0,
     patience: int | None = None,
     clock: Clock | None = None,
+    device: str | None = None,
 ) -> Lives:
     """Let n candidates live in every body through every episode.
 
@@ -109,6 +110,7 @@ def live(
         patience: End a life after more than so many steps in a row with a first reward below 0,
             from step :data:`GRACE` on; None lets it go on.
         clock: Adds up work.
+        device: Where torch computes networks; None for NumPy.
 
     Raises:
         ShapeError: The observations of the world do not fit the networks.
@@ -117,7 +119,7 @@ def live(
     shape = (n, len(bodies), episodes.count)
     of, body, episode = (np.ravel(v) for v in np.indices(shape))
     beginnings = [w[episode] for w in rule.beginnings(episodes.streams("weights"))]
-    networks = lanes(rule, coefficients, kept, of, beginnings)
+    networks = lanes(rule, coefficients, kept, of, beginnings, device)
     seeds = episodes.seeds()
     course = _Course(shape, len(world.parts), clock or Clock(), patience, rule)
     whispers = episodes.streams("noise")

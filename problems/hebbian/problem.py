@@ -22,6 +22,8 @@ from .lives import Clock, Episodes, Lives, live
 from .objectives import offered
 from .worlds import INTACT, make
 
+BACKENDS = ("auto", "numpy", "torch")
+
 
 @dataclass(frozen=True, eq=False)
 class PlasticBatch:
@@ -85,6 +87,7 @@ class PlasticBatch:
             problem.rule, problem.rule.decode(self.genomes["rules"]), self.kept, problem.world,
             numbers, problem.episodes(self.context), noise=problem.noise,
             patience=problem.patience, clock=problem.clock,
+            device=problem.device(self.context),
         )  # fmt: skip
 
 
@@ -119,6 +122,8 @@ class Plastic:
         packed: Leave out genes that never act.
         dtype: ``float32`` or ``float64``.
         threads: Of the simulator; 0 for all cores. Results do not depend on it.
+        backend: What computes networks: ``numpy`` (with Numba where it is installed), ``torch`` on
+            the run's device, or ``auto``, torch where that is not the CPU. They agree to rounding.
 
     Raises:
         ConfigError: A setting is out of range, or a simulator is missing.
@@ -153,8 +158,11 @@ class Plastic:
         packed: bool = False,
         dtype: str = "float32",
         threads: int = 0,
+        backend: str = "auto",
     ) -> None:
         one_of("prune", prune, PRUNED)
+        one_of("backend", backend, BACKENDS)
+        self.backend = backend
         if len(episodes) != 2:
             raise ConfigError(
                 f"problem.episodes must be two numbers, for search and validation, got {episodes!r}"
@@ -218,6 +226,12 @@ class Plastic:
     def episodes(self, context: Context) -> Episodes:
         """The episodes of a split, the same for all candidates."""
         return Episodes(context.seed, context.split, self._counts[context.split])
+
+    def device(self, context: Context) -> str | None:
+        """Where torch computes networks; None for NumPy."""
+        if self.backend == "torch" or (self.backend == "auto" and context.device != "cpu"):
+            return context.device
+        return None
 
     def starts(self, n: int, rng: RNG) -> Genomes:
         """Nothing learnt at first, then normal genes; masks keep all, then less and less."""

@@ -54,6 +54,7 @@ def lanes(
     kept: Kept,
     of: NDArray[np.intp],
     beginnings: Sequence[Values],
+    device: str | None = None,
 ) -> Lanes:
     """Networks at the beginning of their lives.
 
@@ -63,11 +64,16 @@ def lanes(
         kept: What pruning leaves of the n candidates.
         of: Candidate of each lane, (lanes,).
         beginnings: Weights of each lane, (lanes, outputs, inputs) per layer.
+        device: Where torch computes; None for NumPy.
     """
     if rule.name == "wnchl":
         from .weightless import Recorded
 
-        return Recorded(rule, coefficients, kept, of)
+        return Recorded(rule, coefficients, kept, of, device)
+    if device is not None:
+        from .on_device import OnDevice
+
+        return OnDevice(rule, coefficients, kept, of, beginnings, device)
     n = len(next(iter(coefficients.values())))
     masks = [m[of] for m in kept.matrices(rule, n)]
     if rule.name == "static":
