@@ -54,6 +54,7 @@ def settings(graph: str, model: str, seed: int, arguments: Any) -> dict[str, Any
         "communities": str(folder / "communities" / f"{graph}.csv"),
         "probability": arguments.probability, "worlds": [arguments.worlds, arguments.judged],
         "mode": "paper" if arguments.paper else "clean",
+        "initial": "degree",
     }  # fmt: skip
     return found | {"most": int(SHARE / 100 * Influence(**found).graph.n)}
 
@@ -120,7 +121,8 @@ def full(given: dict[str, Any], seed: int, arguments: Any) -> dict[str, Any]:
     problem = Influence(**given)
     front = view.candidates.genomes["seeds"][view.front_rows()]
     return {
-        "area": area(problem, front), "work": work(problem, view.candidates.genomes["seeds"], arguments), **took,
+        "area": area(problem, front), **took,
+        "work": work(problem, view.candidates.genomes["seeds"], arguments),
         "front": len(front), "evaluated": len(view.candidates),
     }  # fmt: skip
 
@@ -133,7 +135,8 @@ def downscaled(given: dict[str, Any], scale: int, seed: int, arguments: Any) -> 
     small, large = problem.small, problem.large
     front = view.candidates.genomes["seeds"][view.front_rows()]
     found = {
-        "area": area(small, front), "work": work(small, view.candidates.genomes["seeds"], arguments), **took,
+        "area": area(small, front), **took,
+        "work": work(small, view.candidates.genomes["seeds"], arguments),
         "front": len(front), "evaluated": len(view.candidates), "nodes": small.graph.n,
         "upscaled": {},
     }  # fmt: skip
