@@ -124,7 +124,16 @@ def full(given: dict[str, Any], seed: int, arguments: Any) -> dict[str, Any]:
         "area": area(problem, front), **took,
         "work": work(problem, view.candidates.genomes["seeds"], arguments),
         "front": len(front), "evaluated": len(view.candidates),
+        "half": {"area": area(problem, early(view, arguments)[0])},
     }  # fmt: skip
+
+
+def early(view: RunView, arguments: Any) -> tuple[Any, Any]:
+    """The front of the first half of the generations, and all that was judged for it."""
+    rows = np.flatnonzero(view.candidates.generation < arguments.generations / 2)
+    best = rows[nondominated(view.fitness[rows])]
+    seeds = view.candidates.genomes["seeds"]
+    return seeds[best], seeds[rows]
 
 
 def downscaled(given: dict[str, Any], scale: int, seed: int, arguments: Any) -> dict[str, Any]:
@@ -161,13 +170,11 @@ def halved(
     view: RunView, small: Influence, large: Influence, both: list[Ranked], arguments: Any
 ) -> dict[str, float]:
     """What the same search would have given in half of its generations."""
-    early = np.flatnonzero(view.candidates.generation < arguments.generations / 2)
-    best = early[nondominated(view.fitness[early])]
-    seeds = view.candidates.genomes["seeds"]
-    rows = padded(upscaled(seeds[best], *both), large.most)
+    best, judged = early(view, arguments)
+    rows = padded(upscaled(best, *both), large.most)
     return {
-        "area": area(small, seeds[best]), "upscaled": area(large, rows),
-        "work": work(small, seeds[early], arguments),
+        "area": area(small, best), "upscaled": area(large, rows),
+        "work": work(small, judged, arguments),
     }  # fmt: skip
 
 
@@ -190,13 +197,14 @@ def tables(lines: list[dict[str, Any]]) -> None:
                 "downscaled": line["area"] / base["area"],
                 **{name: up[name] / base["area"] for name in up},
                 "in half": line["half"]["upscaled"] / base["area"],
+                "full in half": base["half"]["area"] / base["area"],
                 "work": base["work"] / line["work"],
                 "work in half": base["work"] / line["half"]["work"],
                 "with front": base["work"] / (line["work"] + line["upscaled_work"]),
                 "seconds": base["seconds"] / line["seconds"],
                 "cpu": base["cpu"] / line["cpu"],
             }
-    saved = ["in half", "work", "work in half", "with front", "seconds", "cpu"]
+    saved = ["in half", "full in half", "work", "work in half", "with front", "seconds", "cpu"]
     for kind, names in (("", ["downscaled", *sorted(MEASURES), *saved]), (" paper", MEASURES)):
         print(f"\n| case | seeds | scale | full area | {' | '.join(names)} |")
         print("|" + "---|" * (len(names) + 4))
