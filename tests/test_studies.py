@@ -289,7 +289,9 @@ def test_a_study_on_a_ray_that_is_not_installed_is_refused(tmp_path, capsys, mon
     )
     (tmp_path / "small.toml").write_text(SMALL)
 
-    code = main(["study", str(tmp_path / "small.toml"), "--ray", "local", "--out", str(tmp_path / "out")])
+    code = main(
+        ["study", str(tmp_path / "small.toml"), "--ray", "local", "--out", str(tmp_path / "out")]
+    )
 
     assert code == 2
     assert "evo study --ray needs Ray, which is not installed" in capsys.readouterr().err
