@@ -15,7 +15,7 @@ from .worlds import Cascade, Model
 INITIAL = ("ranked", "degree", "smart", "random")
 SMART = 0.33  # share of MOEIM's first generation
 PILOT, SKETCHES = 64, 1 << 18  # drawn to see how large they are, and at most
-HELD = 1 << 23  # nodes that they hold in all, about
+HELD = 1 << 22  # nodes that they hold in all, about
 
 
 def ranked(
