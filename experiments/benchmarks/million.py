@@ -70,15 +70,22 @@ def searched(graph: Path, out: Path) -> dict[str, Any]:
 
 
 def figure(lines: list[dict[str, Any]], path: Path) -> None:
-    from plotly.subplots import make_subplots
+    """Seconds and GiB against arcs, as a drawing."""
+    import matplotlib as mpl
 
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "million", "font.size": 9})
+    from matplotlib import pyplot as plt
+
+    drawing, panels = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
     arcs = [line["arcs"] / 1e6 for line in lines]
-    made = make_subplots(rows=1, cols=2, subplot_titles=("seconds", "GiB"))
-    for column, name in enumerate(("seconds", "GiB"), 1):
-        made.add_scatter(x=arcs, y=[line[name] for line in lines], row=1, col=column, name=name)
-        made.update_xaxes(title_text="million arcs", rangemode="tozero", row=1, col=column)
-    made.update_yaxes(rangemode="tozero").update_layout(showlegend=False)
-    made.write_html(path, include_plotlyjs=True)
+    for panel, names in zip(panels, (("seconds", "loading seconds"), ("GiB",)), strict=True):
+        for name, style in zip(names, ("o-", "s--"), strict=False):
+            panel.plot(arcs, [line[name] for line in lines], style, label=name)
+        panel.set(xlabel="million arcs", xlim=(0, None), ylim=(0, None))
+        panel.legend(frameon=False)
+        panel.spines[["top", "right"]].set_visible(False)
+    drawing.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
@@ -86,7 +93,7 @@ def main() -> None:
     sizes = [125_000, 250_000, 500_000, 1_000_000]
     parser.add_argument("--nodes", type=int, nargs="*", default=sizes)
     parser.add_argument("--memory", type=float, help="GiB of address space a run may take")
-    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--figure", type=Path, help="SVG to write")
     given = parser.parse_args()
     if given.memory:
         limit = int(given.memory * 2**30)
