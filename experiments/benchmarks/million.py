@@ -86,9 +86,8 @@ def figure(lines: list[dict[str, Any]], path: Path) -> None:
 
     drawing, panels = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
     arcs = [line["arcs"] / 1e6 for line in lines]
-    for panel, names in zip(
-        panels, (("processor seconds", "loading seconds"), ("GiB",)), strict=True
-    ):
+    shown = ("processor seconds", "loading seconds"), ("GiB",)
+    for panel, names in zip(panels, shown, strict=True):
         for name, style in zip(names, ("o-", "s--"), strict=False):
             panel.plot(arcs, [line[name] for line in lines], style, label=name)
         panel.set(xlabel="million arcs", xlim=(0, None), ylim=(0, None))
