@@ -64,6 +64,20 @@ def test_rules_that_balance_are_found_and_balance_elsewhere(tmp_path: Path, caps
     assert "MACs" not in told
 
 
+@pytest.mark.parametrize(("prune", "lengths"), [("neurons", [3, 2]), ("synapses", [6, 6, 4])])
+def test_a_layer_keeps_something(prune: str, lengths: list[int]) -> None:
+    space = problem(hidden=[3, 2], prune=prune).space
+    nothing = space.sample(4, np.random.default_rng(0))
+    nothing.parts["kept"][:] = False
+    nothing.parts["kept"][1, -1] = True  # of the last layer
+
+    kept = space.repair(nothing)["kept"]
+
+    first = np.cumsum([0, *lengths[:-1]])
+    assert [np.flatnonzero(row).tolist() for row in kept[[0, 2, 3]]] == [first.tolist()] * 3
+    assert np.flatnonzero(kept[1]).tolist() == [*first[:-1], sum(lengths) - 1]
+
+
 def test_plasticity_and_pruning_are_searched_together(tmp_path: Path) -> None:
     asked = ["run", "hebbian/reach", "--set=problem.prune=neurons", "--population=24"]
     assert main([*asked, "--generations=8", f"--out={tmp_path / 'run'}"]) == 0

@@ -93,11 +93,11 @@ def trained(whole: Plastic, seed: int, size: int, generations: int) -> np.ndarra
 
 
 def thinned(problem: Plastic, genes: np.ndarray, seed: int, size: int) -> Genomes:
-    """A rule under masks that leave out up to everything."""
+    """A rule under masks that leave out up to all but one."""
     rng = stream(seed, "thinned")
     length = problem.space.parts[1].shape[0]
     order = rng.random((size, length)).argsort(axis=1)
-    left = np.linspace(length, 0, size).round().astype(int)
+    left = np.linspace(length, 1, size).round().astype(int)
     return Genomes({"rules": np.tile(genes, (size, 1)), "kept": order < left[:, None]})
 
 

@@ -17,7 +17,7 @@ from evo.problem import Array, Constraint, Context, Objective
 from evo.space import Mask, Part, Real, SearchSpace
 from operators import RNG
 
-from .genes import PRUNED, Kept, Rule, one_of, sizes, whole
+from .genes import PRUNED, Kept, Rule, connected, one_of, sizes, whole
 from .lives import Clock, Episodes, Lives, live
 from .objectives import offered
 from .worlds import INTACT, make
@@ -109,7 +109,8 @@ class Plastic:
         friction: Factor of all friction.
         patience: End a life after more than so many steps in a row that lead back, from step 200
             on (NcHL: 30); by default it goes on.
-        prune: ``neurons`` or ``synapses`` adds a mask to the genome; ``none``.
+        prune: ``neurons`` or ``synapses`` adds a mask to the genome, of which each layer keeps at
+            least one; ``none``.
         bound: Genes lie in ± this.
         spread: Deviation of the genes of warm starts.
         init: How weights begin: ``zero``, ``uniform``, ``linear`` or ``normal``.
@@ -205,7 +206,8 @@ class Plastic:
         if prune != "none":
             length = self.rule.hidden if prune == "neurons" else self.rule.synapses
             parts.append(Mask("kept", length))
-        self.space = SearchSpace(tuple(parts))
+        repairs = () if prune == "none" else (connected(self.rule, prune),)
+        self.space = SearchSpace(tuple(parts), repairs)
         self.objectives: Sequence[Objective] = offered(
             self.world.parts, bool(self.damage), bool(self.unseen)
         )
