@@ -21,7 +21,12 @@ from .findings import Finding, Findings, copy_genomes, same_genomes, watching_ch
 
 
 def check_problem(
-    problem: Problem, *, n: int = 8, seed: int = 0, device: str = "cpu"
+    problem: Problem,
+    *,
+    n: int = 8,
+    seed: int = 0,
+    device: str = "cpu",
+    rebuild: Callable[[], Problem] | None = None,
 ) -> list[Finding]:
     """Try everything a problem promises, on ``n`` sampled candidates.
 
@@ -33,12 +38,16 @@ def check_problem(
         n: Candidates to judge, 3 or more.
         seed: For sampling and for the context.
         device: Where to judge.
+        rebuild: Builds the same problem anew, as every worker and every resumed run does; None
+            tries no such thing.
     """
     found = Findings()
     missing = [
         k for k in ("space", "objectives", "constraints", "batch") if not hasattr(problem, k)
     ]
     if not found.expect(not missing, "has all required parts", "lacks required parts", missing):
+        return found
+    if not _check_types(problem, found):
         return found
     context = Context(device=device, seed=seed)
     with watching_chance(found):
@@ -49,6 +58,8 @@ def check_problem(
             _check_judging(problem, genomes, context, found)
             _check_illegal(problem, genomes, context, found)
             _check_extras(problem, genomes, context, found)
+            if rebuild is not None:
+                _check_rebuilt(problem, rebuild, genomes, context, found)
     return found
 
 
@@ -69,6 +80,28 @@ def check_objective(
     with watching_chance(found):
         _check_judge(objective, problem, genomes, Context(device=device, seed=seed), found)
     return found
+
+
+def _check_types(problem: Problem, found: Findings) -> bool:
+    """Whether the required parts are what everything after them stands on."""
+    parts = {
+        "space": ((problem.space,), SearchSpace),
+        "objectives": (problem.objectives, Objective),
+        "constraints": (problem.constraints, Constraint),
+    }
+    for name, (values, kind) in parts.items():
+        strange = [
+            type(value).__name__ for value in _several(values) if not isinstance(value, kind)
+        ]
+        good, bad = f"{name} made of evo.{kind.__name__}", f"{name} not made of evo.{kind.__name__}"
+        if not found.expect(not strange, good, bad, f"got {', '.join(strange)}"):
+            return False
+    return True
+
+
+def _several(values: Any) -> Sequence[Any]:
+    """The values, or what stands in their place when it is no sequence."""
+    return values if isinstance(values, Sequence) else (values,)
 
 
 def _check_space(space: SearchSpace, n: int, seed: int, found: Findings) -> None:
@@ -165,17 +198,24 @@ def _check_judge(
     def values(rows: Any) -> Array:
         return judge(problem.batch(genomes.take(rows), context))
 
-    whole = found.attempt(what, lambda: values(slice(None)))
-    if whole is None:
+    early = found.attempt(what, lambda: _in_chunks(values, len(genomes)))
+    whole = None if early is None else found.attempt(what, lambda: values(slice(None)))
+    if early is None or whole is None:
         return
     good = f"{what} gives one finite number per candidate"
     bad = np.flatnonzero(~np.isfinite(whole)).tolist()
     if not found.expect(not bad, good, f"{what} is not finite", f"rows {bad}"):
         return
     step = judge.resolution if isinstance(judge, Objective) else 1e-9
+    late = found.attempt(f"{what} in chunks", lambda: _in_chunks(values, len(genomes)))
+    if late is None:
+        return
+    # Chunks that differ only while nothing else had been judged tell of a memory, not of chunks.
+    steady = early if _near(late, whole, step) else whole
     tries: tuple[tuple[str, str, Callable[[], Array]], ...] = (
         ("repeats", "does not repeat", lambda: values(slice(None))),
-        ("agrees between chunks", "depends on the chunk", lambda: _in_chunks(values, len(genomes))),
+        ("agrees between chunks", "depends on the chunk", lambda: late),
+        ("has no memory", "depends on what was judged before", lambda: steady),
         (
             "does not see its neighbours",
             "depends on the order",
@@ -188,9 +228,19 @@ def _check_judge(
             far = float(np.abs(other - whole).max())
             detail = f"values differ by {far:.4g}, the resolution is {step:.4g}"
             found.expect(_near(other, whole, step), f"{what} {right}", f"{what} {wrong}", detail)
+    if isinstance(judge, Objective) and np.ptp(whole) == 0:
+        _check_resolution(judge, problem.batch(genomes, context), what, found)
     found.expect(
         same_genomes(kept, genomes), f"{what} leaves genomes alone", f"{what} changes the genomes"
     )
+
+
+def _check_resolution(judge: Objective, batch: Any, what: str, found: Findings) -> None:
+    """Values that all tie must do so before they are rounded, but for the last bits."""
+    raw = np.asarray(judge.fn(batch), dtype=np.float64)
+    real = np.ptp(raw) <= 1e-9 * np.abs(raw).max()
+    detail = f"values differ by {np.ptp(raw):.4g}, the resolution is {judge.resolution:.4g}"
+    found.expect(real, f"{what} has one value", f"{what} rounds all differences away", detail)
 
 
 def _near(first: Array, second: Array, step: float) -> bool:
@@ -266,6 +316,35 @@ def _check_extras(problem: Any, genomes: Genomes, context: Context, found: Findi
         if values is not None:
             finite = bool(np.isfinite(np.stack(values)).all())
             found.expect(finite, "validation values are finite", "validation values are not finite")
+
+
+def _check_rebuilt(
+    problem: Any,
+    rebuild: Callable[[], Any],
+    genomes: Genomes,
+    context: Context,
+    found: Findings,
+) -> None:
+    """Workers and resumed runs build the problem again; it must be the same one."""
+    other = found.attempt("building it again", rebuild)
+    if other is None:
+        return
+    if hasattr(problem, "measurements"):
+        other.restore(problem.measurements())
+    draws = [p.space.sample(len(genomes), stream(context.seed, "space")) for p in (problem, other)]
+    good, bad = "is built alike each time", "is built differently each time"
+    if not found.expect(same_genomes(*draws), good, bad, "the search spaces differ"):
+        return
+    batches = [p.batch(genomes, context) for p in (problem, other)]
+    far = [
+        first.name
+        for first, second in zip(problem.objectives, other.objectives, strict=True)
+        if not _near(first(batches[0]), second(batches[1]), first.resolution)
+    ]
+    marks = [dict(p.fingerprint()) if hasattr(p, "fingerprint") else {} for p in (problem, other)]
+    far += [f"fingerprint {name}" for name in marks[0] if marks[0][name] != marks[1].get(name)]
+    good, bad = "judges alike when built again", "judges differently when built again"
+    found.expect(not far, good, bad, f"{', '.join(far)}; draw from a named stream of a seed")
 
 
 def _check_offered(
