@@ -1,23 +1,21 @@
-"""Tries what a problem and its objectives promise."""
+"""Tries what a problem promises."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import EvoError
 from ..genomes import Genomes
-from ..problem import Array, Constraint, Context, Objective, Problem
+from ..problem import Constraint, Context, Objective, Problem
 from ..schema import FIXED_COLUMNS
 from ..space import SearchSpace
 from ..streams import stream
 from .findings import Finding, Findings, copy_genomes, same_genomes, watching_chance
+from .objectives import check_judge, check_sharing, near
 
 
 def check_problem(
@@ -60,25 +58,6 @@ def check_problem(
             _check_extras(problem, genomes, context, found)
             if rebuild is not None:
                 _check_rebuilt(problem, rebuild, genomes, context, found)
-    return found
-
-
-def check_objective(
-    objective: Objective, problem: Problem, *, n: int = 8, seed: int = 0, device: str = "cpu"
-) -> list[Finding]:
-    """Try one objective on the batches of a problem.
-
-    Args:
-        objective: What is tried.
-        problem: Whose batches it is tried on.
-        n: Candidates to judge, 3 or more.
-        seed: For sampling and for the context.
-        device: Where to judge.
-    """
-    found = Findings()
-    genomes = problem.space.sample(n, stream(seed, "check"))
-    with watching_chance(found):
-        _check_judge(objective, problem, genomes, Context(device=device, seed=seed), found)
     return found
 
 
@@ -159,104 +138,10 @@ def _check_judging(problem: Problem, genomes: Genomes, context: Context, found: 
         same_genomes(kept, genomes), "batch leaves its input alone", "batch changes its input"
     )
     for judge in (*problem.objectives, *problem.constraints):
-        _check_judge(judge, problem, genomes, context, found)
-    start = time.perf_counter()
-    forward = _on_one_batch(problem.objectives, problem, genomes, context, found)
-    each = (time.perf_counter() - start) / len(genomes)
-    found.append(Finding("cost per candidate", True, f"{each * 1000:.4g} ms at n = {len(genomes)}"))
-    backward = _on_one_batch(problem.objectives[::-1], problem, genomes, context, found)
-    if forward is None or backward is None:
-        return
-    steps = {o.name: o.resolution for o in problem.objectives}
-    far = [k for k, v in forward.items() if not _near(v, backward[k], steps[k])]
-    good, bad = "objectives can share a batch", "objectives change the batch they share"
-    found.expect(not far, good, bad, f"{far} depend on the order of judging")
-
-
-def _on_one_batch(
-    judges: Sequence[Objective],
-    problem: Problem,
-    genomes: Genomes,
-    context: Context,
-    found: Findings,
-) -> dict[str, Array] | None:
-    batch = problem.batch(genomes, context)
-    return found.attempt("judging on one batch", lambda: {o.name: o(batch) for o in judges})
-
-
-def _check_judge(
-    judge: Objective | Constraint,
-    problem: Problem,
-    genomes: Genomes,
-    context: Context,
-    found: Findings,
-) -> None:
-    """One finite value per candidate, whatever the neighbours, the chunk and the repetition."""
-    what = f"{'objective' if isinstance(judge, Objective) else 'constraint'} {judge.name!r}"
-    kept = copy_genomes(genomes)
-
-    def values(rows: Any) -> Array:
-        return judge(problem.batch(genomes.take(rows), context))
-
-    early = found.attempt(what, lambda: _in_chunks(values, len(genomes)))
-    whole = None if early is None else found.attempt(what, lambda: values(slice(None)))
-    if early is None or whole is None:
-        return
-    good = f"{what} gives one finite number per candidate"
-    bad = np.flatnonzero(~np.isfinite(whole)).tolist()
-    if not found.expect(not bad, good, f"{what} is not finite", f"rows {bad}"):
-        return
-    step = judge.resolution if isinstance(judge, Objective) else 1e-9
-    late = found.attempt(f"{what} in chunks", lambda: _in_chunks(values, len(genomes)))
-    if late is None:
-        return
-    # Chunks that differ only while nothing else had been judged tell of a memory, not of chunks.
-    steady = early if _near(late, whole, step) else whole
-    tries: tuple[tuple[str, str, Callable[[], Array]], ...] = (
-        ("repeats", "does not repeat", lambda: values(slice(None))),
-        ("agrees between chunks", "depends on the chunk", lambda: late),
-        ("has no memory", "depends on what was judged before", lambda: steady),
-        (
-            "does not see its neighbours",
-            "depends on the order",
-            lambda: values(_back(genomes))[::-1],
-        ),
-    )
-    for right, wrong, act in tries:
-        other = found.attempt(f"{what} again", act)
-        if other is not None:
-            far = float(np.abs(other - whole).max())
-            detail = f"values differ by {far:.4g}, the resolution is {step:.4g}"
-            found.expect(_near(other, whole, step), f"{what} {right}", f"{what} {wrong}", detail)
-    if isinstance(judge, Objective) and np.ptp(whole) == 0:
-        _check_resolution(judge, problem.batch(genomes, context), what, found)
-    found.expect(
-        same_genomes(kept, genomes), f"{what} leaves genomes alone", f"{what} changes the genomes"
-    )
-
-
-def _check_resolution(judge: Objective, batch: Any, what: str, found: Findings) -> None:
-    """Values that all tie must do so before they are rounded, but for the last bits."""
-    raw = np.asarray(judge.fn(batch), dtype=np.float64)
-    real = np.ptp(raw) <= 1e-9 * np.abs(raw).max()
-    detail = f"values differ by {np.ptp(raw):.4g}, the resolution is {judge.resolution:.4g}"
-    found.expect(real, f"{what} has one value", f"{what} rounds all differences away", detail)
-
-
-def _near(first: Array, second: Array, step: float) -> bool:
-    """Whether values tie: one step of the resolution apart at most, as noise may meet an edge."""
-    slack = 1e-12 * np.maximum(np.abs(first), np.abs(second))
-    return bool((np.abs(first - second) <= step * (1 + 1e-6) + slack).all())
-
-
-def _in_chunks(values: Callable[[Any], Array], n: int) -> Array:
-    """Rows judged as one alone, then two together, then the rest."""
-    stops = sorted({0, 1, min(3, n), n})
-    return np.concatenate([values(slice(a, b)) for a, b in itertools.pairwise(stops)])
-
-
-def _back(genomes: Genomes) -> NDArray[np.intp]:
-    return np.arange(len(genomes))[::-1]
+        check_judge(judge, problem, genomes, context, found)
+    seconds = check_sharing(problem.objectives, problem, genomes, context, found)
+    each = 1000 * seconds / len(genomes)
+    found.append(Finding("cost per candidate", True, f"{each:.4g} ms at n = {len(genomes)}"))
 
 
 def _check_illegal(problem: Problem, genomes: Genomes, context: Context, found: Findings) -> None:
@@ -339,7 +224,7 @@ def _check_rebuilt(
     far = [
         first.name
         for first, second in zip(problem.objectives, other.objectives, strict=True)
-        if not _near(first(batches[0]), second(batches[1]), first.resolution)
+        if not near(first(batches[0]), second(batches[1]), first.resolution)
     ]
     marks = [dict(p.fingerprint()) if hasattr(p, "fingerprint") else {} for p in (problem, other)]
     far += [f"fingerprint {name}" for name in marks[0] if marks[0][name] != marks[1].get(name)]

@@ -82,7 +82,13 @@ def doctor(*, json: Flag = False) -> int:
 
 def _check(found: Found, problem: str | None, settings: tuple[str, ...], **how: Any) -> list[Any]:
     from ..algorithms import CATALOGUE as ALGORITHMS
-    from ..check import check_algorithm, check_objective, check_operator, check_problem
+    from ..check import (
+        check_algorithm,
+        check_elsewhere,
+        check_objective,
+        check_operator,
+        check_problem,
+    )
     from ..evaluate.judges import find_objective
     from .searching import with_settings
 
@@ -98,7 +104,8 @@ def _check(found: Found, problem: str | None, settings: tuple[str, ...], **how: 
         return check_operator(operator, seed=how["seed"])
     if found.kind == "algorithm":
         named = found.ref if found.ref in ALGORITHMS else found.object
-        return check_algorithm(named, seed=how["seed"])
+        tried = check_algorithm(named, seed=how["seed"])
+        return [*tried, *check_elsewhere(found.ref, seed=how["seed"])]
     name = found.ref if found.kind == "problem" else problem
     config = RunConfig() if name is None else RunConfig().override("problem.id", name)
     config = with_settings(config, settings)
