@@ -79,7 +79,7 @@ def _check_kinds(operator: Any, known: tuple[str, ...], found: Findings) -> tupl
     kinds = getattr(operator, "kinds", _BOXED)
     named = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     strange = sorted(set(named) - set(known))
-    detail = f"{', '.join(map(repr, strange)) or 'none'}; there are {', '.join(known)}"
+    detail = f"got {kinds!r}; there are {', '.join(known)}"
     found.expect(
         named and not strange and not isinstance(kinds, str),
         "declares known kinds of genes",

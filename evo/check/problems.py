@@ -69,18 +69,15 @@ def _check_types(problem: Problem, found: Findings) -> bool:
         "constraints": (problem.constraints, Constraint),
     }
     for name, (values, kind) in parts.items():
-        strange = [
-            type(value).__name__ for value in _several(values) if not isinstance(value, kind)
-        ]
-        good, bad = f"{name} made of evo.{kind.__name__}", f"{name} not made of evo.{kind.__name__}"
-        if not found.expect(not strange, good, bad, f"got {', '.join(strange)}"):
+        row = values if isinstance(values, Sequence) else ()
+        strange = [type(v).__name__ for v in row if not isinstance(v, kind)]
+        strange += [] if isinstance(values, Sequence) else [f"a {type(values).__name__}"]
+        good = f"{name} made of evo.{kind.__name__}"
+        if not found.expect(
+            not strange, good, good.replace("made", "not made"), f"got {', '.join(strange)}"
+        ):
             return False
     return True
-
-
-def _several(values: Any) -> Sequence[Any]:
-    """The values, or what stands in their place when it is no sequence."""
-    return values if isinstance(values, Sequence) else (values,)
 
 
 def _check_space(space: SearchSpace, n: int, seed: int, found: Findings) -> None:
