@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from installing import leave_metadata
 
 from evo import registry
 from evo.cli import main
@@ -117,16 +118,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for kind in PLUGINS:
         folder = tmp_path_factory.mktemp(kind)
         write(folder, kind, f"pack-{kind}", "--package")
-        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-        info = folder / f"pack_{kind}-{project['version']}.dist-info"
-        info.mkdir()
-        named = f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n"
-        (info / "METADATA").write_text(named)
-        points = "".join(
-            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in rows.items())
-            for group, rows in project["entry-points"].items()
-        )
-        (info / "entry_points.txt").write_text(points)
+        leave_metadata(folder)
         folders.append(folder)
     return folders
 
