@@ -123,9 +123,9 @@ def _on_one_batch(
 
 
 def _check_resolution(judge: Objective, batch: Any, what: str, found: Findings) -> None:
-    """Values that all tie must do so before they are rounded, but for the last bits."""
+    """Values that all tie must do so before they are rounded, but for differences of 1e-9."""
     raw = np.asarray(judge.fn(batch), dtype=np.float64)
-    real = np.ptp(raw) <= 1e-9 * np.abs(raw).max()
+    real = np.ptp(raw) <= 1e-9 * max(1.0, np.abs(raw).max())
     detail = f"values differ by {np.ptp(raw):.4g}, the resolution is {judge.resolution:.4g}"
     found.expect(real, f"{what} has one value", f"{what} rounds all differences away", detail)
 
