@@ -117,6 +117,17 @@ def test_a_resolution_that_leaves_no_difference_is_named() -> None:
     assert items(check_objective(constant, problem_of())) == []
 
 
+def test_a_value_that_is_infinite_at_first_only_is_named() -> None:
+    calls = iter(range(100))
+
+    def cold(batch: Batch) -> np.ndarray:
+        return total(batch) * (np.inf if next(calls) == 0 else 1.0)
+
+    found = check_objective(evo.Objective("cold", "min", cold), problem_of())
+
+    assert items(found) == ["objective 'cold' depends on what was judged before"]
+
+
 @pytest.mark.parametrize(
     "values", [lambda b: b.x, lambda b: total(b)[:, None], lambda b: total(b)[:1], lambda b: "1"]
 )
@@ -178,6 +189,40 @@ def test_problems_that_differ_when_built_again_are_named() -> None:
 
     assert items(check_problem(scaled(), rebuild=scaled)) == ["judges differently when built again"]
     assert items(check_problem(sized(), rebuild=sized)) == ["is built differently each time"]
+
+
+def test_a_mistake_of_an_objective_is_named_once_where_others_follow_it() -> None:
+    def fails(batch: Batch) -> np.ndarray:
+        raise KeyError("gone")
+
+    raising = problem_of(evo.Objective("fails", "min", fails), TOTAL)
+    empty = problem_of(evo.Objective("empty", "min", lambda b: total(b) * np.nan), TOTAL)
+    endless = problem_of(evo.Objective("endless", "min", lambda b: total(b) * np.inf), TOTAL)
+
+    assert items(check_problem(raising, rebuild=problem_of)) == [
+        "objective 'fails' raised", "judging on one batch raised", "judging on one batch raised",
+    ]  # fmt: skip
+    assert items(check_problem(empty, rebuild=problem_of)) == ["objective 'empty' is not finite"]
+    assert items(check_problem(endless, rebuild=problem_of)) == [
+        "objective 'endless' is not finite"
+    ]
+
+
+def test_a_build_with_other_objectives_or_one_that_fails_is_named() -> None:
+    def spoiled() -> Any:
+        broken = problem_of()
+        broken.batch = None
+        return broken
+
+    def gone() -> Any:
+        raise FileNotFoundError("data.csv")
+
+    def found(rebuild: Any) -> list[str]:
+        return items(check_problem(problem_of(), rebuild=rebuild))
+
+    assert found(lambda: problem_of(TOTAL)) == ["is built differently each time"]
+    assert found(spoiled) == ["judging with another build raised"]
+    assert found(gone) == ["building it again raised"]
 
 
 # Operators

@@ -131,9 +131,16 @@ def _check_resolution(judge: Objective, batch: Any, what: str, found: Findings) 
 
 
 def near(first: Array, second: Array, step: float) -> bool:
-    """Whether values tie: one step of the resolution apart at most, as noise may meet an edge."""
+    """Whether values tie: one step of the resolution apart at most, as noise may meet an edge.
+
+    Infinities tie with their like, and NaN with NaN.
+    """
     slack = 1e-12 * np.maximum(np.abs(first), np.abs(second))
-    return bool((np.abs(first - second) <= step * (1 + 1e-6) + slack).all())
+    with np.errstate(invalid="ignore"):
+        far = np.abs(first - second)
+    tied = np.isfinite(far) & (far <= step * (1 + 1e-6) + slack)
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    return bool((tied | same).all())
 
 
 def _in_chunks(values: Callable[[Any], Array], n: int) -> Array:

@@ -14,7 +14,7 @@ from ..problem import Constraint, Context, Objective, Problem
 from ..schema import FIXED_COLUMNS
 from ..space import SearchSpace
 from ..streams import stream
-from .findings import Finding, Findings, copy_genomes, same_genomes, watching_chance
+from .findings import Finding, Findings, copy_genomes, failed, same_genomes, watching_chance
 from .objectives import check_judge, check_sharing, near
 
 
@@ -56,7 +56,7 @@ def check_problem(
             _check_judging(problem, genomes, context, found)
             _check_illegal(problem, genomes, context, found)
             _check_extras(problem, genomes, context, found)
-            if rebuild is not None:
+            if rebuild is not None and not failed(found):
                 _check_rebuilt(problem, rebuild, genomes, context, found)
     return found
 
@@ -213,20 +213,30 @@ def _check_rebuilt(
         return
     if hasattr(problem, "measurements"):
         other.restore(problem.measurements())
-    draws = [p.space.sample(len(genomes), stream(context.seed, "space")) for p in (problem, other)]
+    both = (problem, other)
+    draws = [p.space.sample(len(genomes), stream(context.seed, "space")) for p in both]
+    names = [[o.name for o in p.objectives] for p in both]
     good, bad = "is built alike each time", "is built differently each time"
-    if not found.expect(same_genomes(*draws), good, bad, "the search spaces differ"):
+    same = same_genomes(*draws) and names[0] == names[1]
+    if not found.expect(same, good, bad, "its search spaces or objectives differ"):
         return
-    batches = [p.batch(genomes, context) for p in (problem, other)]
+    what = "judging with another build"
+    far = found.attempt(what, lambda: _differences(both, genomes, context))
+    if far is not None:
+        good, bad = "judges alike when built again", "judges differently when built again"
+        found.expect(not far, good, bad, f"{', '.join(far)}; draw from a named stream of a seed")
+
+
+def _differences(both: Sequence[Any], genomes: Genomes, context: Context) -> list[str]:
+    """Objectives and fingerprints in which two problems differ."""
+    batches = [p.batch(genomes, context) for p in both]
     far = [
         first.name
-        for first, second in zip(problem.objectives, other.objectives, strict=True)
+        for first, second in zip(both[0].objectives, both[1].objectives, strict=True)
         if not near(first(batches[0]), second(batches[1]), first.resolution)
     ]
-    marks = [dict(p.fingerprint()) if hasattr(p, "fingerprint") else {} for p in (problem, other)]
-    far += [f"fingerprint {name}" for name in marks[0] if marks[0][name] != marks[1].get(name)]
-    good, bad = "judges alike when built again", "judges differently when built again"
-    found.expect(not far, good, bad, f"{', '.join(far)}; draw from a named stream of a seed")
+    marks = [dict(p.fingerprint()) if hasattr(p, "fingerprint") else {} for p in both]
+    return far + [f"fingerprint {k}" for k in marks[0] if marks[0][k] != marks[1].get(k)]
 
 
 def _check_offered(
