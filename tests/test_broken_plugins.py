@@ -208,6 +208,28 @@ def test_a_mistake_of_an_objective_is_named_once_where_others_follow_it() -> Non
     ]
 
 
+def test_fingerprints_and_measurements_of_another_build_count() -> None:
+    numbers = iter(range(100))
+
+    def marked() -> Any:
+        problem, mark = problem_of(), str(next(numbers))
+        problem.fingerprint = lambda: {"data": mark}
+        return problem
+
+    def measured() -> Any:
+        speed = [1.0 + next(numbers)]
+        timed = evo.Objective("timed", "min", lambda b: total(b) / speed[0])
+        problem = problem_of(timed)
+        problem.measurements = lambda: {"speed": speed[0]}
+        problem.restore = lambda told: speed.__setitem__(0, told["speed"])
+        return problem
+
+    found = failed(check_problem(marked(), rebuild=marked))
+    assert [f.item for f in found] == ["judges differently when built again"]
+    assert found[0].detail.startswith("fingerprint data;")
+    assert items(check_problem(measured(), rebuild=measured)) == []
+
+
 def test_a_build_with_other_objectives_or_one_that_fails_is_named() -> None:
     def spoiled() -> Any:
         broken = problem_of()
