@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 from handmade import naive_front, written
-from pymoo.mcdm.pseudo_weights import PseudoWeights
 
 from evo.cli import main
 from evo.cli.choosing import pick
@@ -19,8 +18,11 @@ def front_of(m, n=300, seed=0):
     return values[naive_front(values)]
 
 
+@pytest.mark.filterwarnings("ignore:Please import `cKDTree`")  # of pymoo's own import
 @pytest.mark.parametrize("m", [2, 3, 8, 15])
 def test_pseudo_weights_and_the_nearest_row_are_those_of_pymoo(m):
+    from pymoo.mcdm.pseudo_weights import PseudoWeights
+
     rng, front = np.random.default_rng(m), front_of(m)
 
     for _ in range(20):
