@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from hashlib import sha256
 
 from . import evidence, look, sections, words
 from .facts import Facts
 from .markup import Section, count, esc, tied
-
-# The browser itself refuses every request; figures need evaluated code for their WebGL parts only.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
-)
 
 
 def render(facts: Facts) -> str:
@@ -34,22 +30,30 @@ def shell(*, title: str, head: str, chosen: Sequence[Section], foot: str) -> str
         chosen: The sections.
         foot: Plain text at the end, after the version.
     """
-    from plotly.offline import get_plotlyjs
-
     import evo
 
-    library = get_plotlyjs().replace("</script", "<\\/script")
+    scripts = look.library(), look.script()
     return "".join([
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark"><meta name="generator" content="evo">',
-        f"<title>{esc(title)}</title><style>{look.CSS}</style></head><body>",
+        f"<title>{esc(title)}</title><style>{look.style()}</style></head><body>",
         head, _navigation(chosen),
         "<main>", *(section.html() for section in chosen), "</main>",
         f"<footer>{esc(f'evo {evo.__version__} · {foot}')}</footer>",
-        f"<script>{library}</script><script>{look.SCRIPT}</script></body></html>\n",
+        *(f"<script>{script}</script>" for script in scripts), "</body></html>\n",
     ])  # fmt: skip
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """The browser itself refuses every request and every script but these."""
+    digests = [base64.b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
+    known = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _sections(facts: Facts) -> list[Section | None]:
