@@ -109,7 +109,7 @@ function markFigure(name) {
     if (!Array.isArray(names)) return;
     every("path.point", group).forEach(node => {
       const who = names[node.__data__.i];
-      node.style.opacity = inside[who] === false ? 0.1 : "";
+      node.classList.toggle("evo-out", inside[who] === false);
       if (who !== chosen) return;
       const ring = node.cloneNode();
       ring.setAttribute("class", "evo-chosen");

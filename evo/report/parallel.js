@@ -1,6 +1,6 @@
 // Parallel coordinates: a line per member, an axis per column, better always down; drag an axis to keep part of it.
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 420, TOP = 64, BOTTOM = 24, SIDE = 56, LEAST = 76;
+const HEIGHT = 420, TOP = 64, BOTTOM = 24, SIDE = 60, LEAST = 70;
 let lines = [], axes = [], spots = [];   // paths by member; {column, x, brush}; heights by member
 
 function shape(tag, attributes, parent, text) {
