@@ -27,11 +27,11 @@ def style() -> str:
 
 
 @functools.cache
-def script(*more: str) -> str:
-    """The script of a page, ``more`` files behind its own, in one scope that nothing else sees."""
-    files = "".join(map(_file, ("page.js", "choice.js", "parallel.js", *more)))
+def script(more: str = "") -> str:
+    """The script of a page, ``more`` behind its own, in one scope that nothing else sees."""
+    files = "".join(map(_file, ("page.js", "choice.js", "parallel.js")))
     known = f"const TWINS = {json.dumps(TWINS)}, RING = {json.dumps(plot.RUST)};\n"
-    return f'(function () {{\n"use strict";\n{known}{files}mount();\n}})();\n'
+    return f'(function () {{\n"use strict";\n{known}{files}{more}mount();\n}})();\n'
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 // Figures, theme, table and copying: everything on the page but the choice of a candidate.
 const media = window.matchMedia("(prefers-color-scheme: dark)");
-const specs = {}, drawn = {};
+const specs = {}, drawn = {}, told = {};  // by figure: its data, whether it is drawn, the data as text
 
 function byId(id) { return document.getElementById(id); }
 function every(selector, root) { return Array.from((root || document).querySelectorAll(selector)); }
@@ -135,11 +135,17 @@ window.addEventListener("beforeprint", drawAll);
 
 // Take up the data of the page: once, and again after parts of it were replaced.
 function mount() {
-  every("script[data-figure]").forEach(tag => { specs[tag.dataset.figure] = JSON.parse(tag.textContent); });
+  const news = {};
+  every("script[data-figure]").forEach(tag => {
+    const name = tag.dataset.figure;
+    if (told[name] === tag.textContent) return;
+    told[name] = tag.textContent;
+    specs[name] = JSON.parse(tag.textContent);
+    news[name] = true;
+  });
   Object.keys(specs).forEach(name => {
     if (plot(name)) return;
-    delete specs[name];
-    delete drawn[name];
+    [specs, drawn, told].forEach(map => delete map[name]);
   });
   const table = byId("front-table"), head = table && table.tHead.rows[0];
   if (head) table.style.setProperty("--head", head.offsetHeight + "px");
@@ -147,7 +153,7 @@ function mount() {
   mountChoice();
   every(".plot").forEach(div => {
     const name = div.id.slice(5);
-    if (drawn[name]) draw(name);
+    if (drawn[name]) { if (news[name]) draw(name); }
     else if (near) near.observe(div);
     else draw(name);
   });
