@@ -24,6 +24,7 @@ from ..view import GenerationRow, Standing, read_run, read_standing
 
 _TAIL = 32 * 1024  # bytes of the log
 _LINES = 200
+_HOME = '<p><a href="../../">All runs of the study</a></p>'
 
 
 class Source(Protocol):
@@ -41,6 +42,7 @@ class Source(Protocol):
 @dataclass(frozen=True)
 class _RunPage:
     folder: Path
+    study: bool = False
 
     def stamp(self) -> str:
         return _stamp(self.folder)
@@ -52,7 +54,8 @@ class _RunPage:
         log = _log(self.folder)
         return replace(
             told, title=f"{told.title.removesuffix(' · evo report')} · evo watch",
-            head=_with_state(told.head, state), sections=(*told.sections, *log),
+            head=_with_state(told.head, state, _HOME if self.study else ""),
+            sections=(*told.sections, *log),
         )  # fmt: skip
 
 
@@ -85,7 +88,7 @@ class _StudyPage:
         head = header(f"study {self._folder}", name, f"{' · '.join(told)}.")
         table = Section("runs", "Runs", told[0], _runs(cells, found, running))
         return Parts(
-            f"{board.done}/{board.total} {name} · evo watch", _with_state(head, ""),
+            f"{board.done}/{board.total} {name} · evo watch", head,
             (table, *self._sections), f"study {name}",
         )  # fmt: skip
 
@@ -113,7 +116,7 @@ def study_pages(folder: Path) -> dict[str, Source]:
         StoreError: There is none, or it cannot be read.
     """
     _, cells = read_study(folder)
-    return {"": _StudyPage(folder), **{cell.name: _RunPage(cell.folder) for cell in cells}}
+    return {"": _StudyPage(folder), **{cell.name: _RunPage(cell.folder, True) for cell in cells}}
 
 
 def _sizes(file: Path) -> str:
@@ -145,10 +148,9 @@ def _stop(meta: Mapping[str, Any]) -> StopConfig:
     return StopConfig(**(meta.get("stop") or {}))
 
 
-def _with_state(head: str, state: str) -> str:
-    """The head with a line about the state, and one for what the script has to tell."""
-    told = f'<p id="state">{esc(state)}</p>' if state else ""
-    return head.replace("</div></header>", f"{told}</div></header>")
+def _with_state(head: str, state: str, links: str) -> str:
+    """The head with a line about the state, and ready HTML behind it."""
+    return head.replace("</div></header>", f'<p id="state">{esc(state)}</p>{links}</div></header>')
 
 
 def _log(folder: Path) -> list[Section]:
