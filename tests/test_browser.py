@@ -41,7 +41,9 @@ def tab(browser):
 def wide(tmp_path_factory):
     """A front of 60 members in 15 objectives, some to be maximised, and its page."""
     goals = ["min", "max", "min"] * 5
-    values = np.random.default_rng(15).random((60, 15)) * 10.0 ** np.arange(-2, 13)
+    values = np.random.default_rng(15).random((60, 15))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)  # on a sphere none dominates another
+    values = np.where(np.array(goals) == "max", 1 - values, values) * 10.0 ** np.arange(-2, 13)
     return reported(written(tmp_path_factory.mktemp("wide") / "run", values, goals=goals))
 
 
@@ -88,6 +90,13 @@ def kept(tab):
     return sorted(int(mark["name"]) for mark in tab.marks("front") if not mark["out"])
 
 
+def lonely(marks):
+    """Those that no other mark is near to."""
+    places = np.array([[m["x"], m["y"]] for m in marks])
+    far = np.linalg.norm(places[:, None] - places, axis=2) + 99 * np.eye(len(marks))
+    return [m for m, least in zip(marks, far.min(axis=1), strict=True) if least > 12]
+
+
 def chosen(tab):
     """The candidate that table, command and line agree on."""
     name = tab.page.locator("#front-table tr.chosen").get_attribute("data-name")
@@ -118,7 +127,7 @@ def test_every_figure_of_a_whole_run_is_drawn(tab, layers):
 
     assert tab.count(".plot") == 6
     for name in ("front", "growth", "best", "baselines", "validation"):
-        assert tab.count(f"#plot-{name} .scatterlayer path") > 5
+        assert tab.count(f"#plot-{name} .scatterlayer path") >= 2
     assert tab.count("#plot-map .heatmaplayer image") == 1
     assert tab.count("#parallel path.line") == tab.count("#front-table tbody tr")
 
@@ -143,11 +152,11 @@ def test_a_point_a_row_and_a_line_are_chosen_everywhere_at_once(tab, layers):
     tab.open(url).see("#plot-front")
     tab.page.wait_for_selector("#plot-front .evo-chosen")
     knee = chosen(tab)
-    mark = next(m for m in tab.marks("front") if int(m["name"]) != knee)
+    mark = next(m for m in lonely(tab.marks("front")) if int(m["name"]) != knee)
 
     tab.page.mouse.click(mark["x"], mark["y"])
 
-    assert chosen(tab) != knee
+    assert chosen(tab) == int(mark["name"])
     assert "chosen by hand" in tab.text("#choice-told")
     first = tab.page.locator("#parallel .chosen-line").get_attribute("d")
     lines = tab.page.locator("#parallel .line").evaluate_all("p => p.map(x => x.getAttribute('d'))")
@@ -226,7 +235,7 @@ def test_weights_and_limits_lead_to_the_candidate_of_the_command(tab, wide, caps
     assert chosen(tab) == told["nearest"]
     assert "nearest by pseudo-weights" in tab.text("#choice-told")
     for j in rng.permutation(15)[:4]:
-        tab.slide(f'#choice tr[data-column="f{j}"] input.limit', 500 + 400 * rng.random())
+        tab.slide(f'#choice tr[data-column="f{j}"] input.limit', 750 + 200 * rng.random())
     ids, told = by_command(tab, capsys)
     assert chosen(tab) == told["nearest"]
     assert f"{len(ids)} of 60 members" in tab.text("#choice-told")
@@ -263,7 +272,7 @@ def test_the_axes_of_many_objectives_are_picked(tab, wide):
     ids, values = view.candidates.id, view.candidates.values
     across = sorted(found, key=lambda i: found[i]["x"])
     assert across == ids[np.argsort(values[:, 1])].tolist()
-    assert "f1" in tab.text("#plot-front .xtitle")
+    assert "f1" in tab.page.locator("#plot-front .xtitle").text_content()
     assert tab.count("#plot-front .evo-chosen") == 1
 
 
@@ -281,8 +290,8 @@ def test_limits_veil_rows_of_the_genome_map(tab, layers):
     heights = tab.page.locator("#plot-map .shapelayer path").evaluate_all(
         "p => p.map(x => x.getBoundingClientRect().height)"
     )
-    # Sorted by loss, all that are out lie together; the frame is one row and its line high.
-    assert max(heights) == pytest.approx(out * (min(heights) - 2), rel=0.15)
+    # Sorted by loss, all that are out lie together; the frame is one row high.
+    assert max(heights) == pytest.approx(out * min(heights), rel=0.05)
 
 
 def test_the_live_page_follows_a_run_and_leaves_the_reader_alone(tab, tmp_path):
@@ -334,7 +343,7 @@ def test_the_live_page_follows_a_run_and_leaves_the_reader_alone(tab, tmp_path):
         thread.join()
         server.close()
     tab.until("document.querySelector('#live').textContent.startsWith('No answer')")
-    tab.complaints[:] = [text for text in tab.complaints if "ERR_CONNECTION_REFUSED" not in text]
+    tab.complaints[:] = [text for text in tab.complaints if "net::ERR_CONNECTION" not in text]
 
 
 def test_a_hostile_name_runs_nothing(tab, tmp_path):

@@ -110,7 +110,7 @@ def test_only_the_own_address_is_answered(site):
         assert "sections" not in body
     with socket.create_connection(("127.0.0.1", int(port))) as raw:  # no host at all
         raw.sendall(b"GET /parts.json HTTP/1.1\r\n\r\n")
-        assert raw.recv(64).startswith(b"HTTP/1.1 403")
+        assert raw.recv(64).startswith(b"HTTP/1.0 403")
 
 
 def test_only_get_and_head_are_answered(site):

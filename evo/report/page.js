@@ -34,11 +34,23 @@ function draw(name) {
   if (fresh) {
     div.on("plotly_afterplot", () => markFigure(name));
     div.on("plotly_click", event => {
-      const who = event.points[0].customdata;
-      if (typeof who === "string") choose(who, "plot");
+      const who = memberAt(div, event.points[0]);
+      if (who) choose(who, "plot");
     });
   }
   markFigure(name);
+}
+
+// The member of a clicked mark, also where a mark without a name lies upon its own.
+function memberAt(div, point) {
+  if (typeof point.customdata === "string") return point.customdata;
+  const own = point.data;
+  const same = div.data.filter(t => Array.isArray(t.customdata) && t.xaxis === own.xaxis && t.yaxis === own.yaxis);
+  for (const trace of same) {
+    const i = trace.customdata.findIndex((_, k) => trace.x[k] === point.x && trace.y[k] === point.y);
+    if (i >= 0) return String(trace.customdata[i]);
+  }
+  return null;
 }
 
 function drawAll() { Object.keys(specs).forEach(name => { if (!drawn[name]) draw(name); }); }

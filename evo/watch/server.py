@@ -111,7 +111,6 @@ class _HTTPServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
     timeout = 30.0  # seconds that a silent reader keeps a thread
     server: _HTTPServer
 
@@ -122,7 +121,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _refuse(self) -> None:
-        self.close_connection = True  # what the body may hold is not read
         self._send(405, "text/plain", "only GET and HEAD are answered", {"Allow": "GET, HEAD"})
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse
