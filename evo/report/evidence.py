@@ -87,7 +87,7 @@ def _fronts(facts: Facts) -> str:
         "baselines", spec,
         f"Fronts of the search and of each baseline, {words.budget(facts)}; click the legend to "
         "hide or show one.",
-        label="Fronts of search and baselines", least=100 + 150 * (len(facts.objectives) - 1),
+        label="Fronts of search and baselines", least=180 + 150 * (len(facts.objectives) - 1),
     )  # fmt: skip
 
 

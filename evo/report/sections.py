@@ -201,7 +201,7 @@ def _matrix(facts: Facts, whole: Facts) -> str:
         )
     told.append("Click a point to mark it everywhere and in the table.")
     label = f"Candidates and front: {words.wanted(facts)}"
-    least = 100 + 150 * (m - 1) if 2 < m <= pairs.MOST else 0
+    least = 180 + 150 * (m - 1) if 2 < m <= pairs.MOST else 0
     return html + plot("front", spec, " ".join(told), label=label, least=least)
 
 
@@ -255,7 +255,7 @@ def journey(facts: Facts) -> Section:
     body += "<h3>Best value of each objective so far</h3>" + plot(
         "best", curves.best_values(facts),
         "Best feasible value after each generation; a step, because nothing is known in between.",
-        label="Best values over evaluations", least=250 * min(len(facts.objectives), 3),
+        label="Best values over evaluations", least=300 * min(len(facts.objectives), 3),
     )  # fmt: skip
     return Section("journey", "How it got there", words.speed(facts), body)
 
