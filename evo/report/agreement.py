@@ -49,7 +49,7 @@ def identity(
     for p, column in enumerate(columns):
         seen = np.isfinite(search[:, p]) & np.isfinite(other[:, p])
         pair = search[seen, p], other[seen, p]
-        data += _panel(column, *pair, p, what, [names[i] for i in np.flatnonzero(seen)])
+        data += _panel(column, *pair, p, what, [names[i] for i in np.flatnonzero(seen).tolist()])
         shown |= _axes(column, np.concatenate(pair), p, what, across, rows)
     return figure(data, shown)
 

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..limits import parse_limit
-from ..live import arrow, number
+from ..live import arrow
 from . import words
 from .markup import data, esc
-from .plot import decades, log_scale
+from .parallel import scale_of
 
 if TYPE_CHECKING:
     from ..problem import Array
     from ..store import Column
     from .facts import Facts, Index
-
-_MARKS = 6  # labels of an axis
 
 
 def choice(facts: Facts, whole: Facts) -> str:
@@ -123,22 +121,10 @@ def _usable(facts: Facts, rows: Index) -> list[bool]:
 
 def _axis(column: Column, values: Array) -> dict[str, Any]:
     """Ends and labels of one axis, in decades where it is logarithmic."""
-    values = values[np.isfinite(values)]
-    log = log_scale(column, values)
-    shown = decades(values) if log else values
-    low, high = float(shown.min()), float(shown.max())
-    if low == high:
-        low, high = low - (abs(low) * 0.05 or 0.5), high + (abs(high) * 0.05 or 0.5)
-    zero = log and bool((values <= 0).any())
-    least = float(np.log10(values[values > 0].min())) if zero else low
-    marks = [(float(t), _tick(10.0**t if log else t)) for t in np.linspace(least, high, _MARKS)]
+    scale = scale_of(column, values[np.isfinite(values)])
     unit = f" ({column.unit})" if column.unit and column.unit != column.name else ""
     return {
         "name": column.name, "goal": column.goal, "searched": column.searched,
-        "title": f"{column.name} {arrow(column.goal)}{unit}", "log": log, "low": low, "high": high,
-        "ticks": [*([(low, "0")] if zero else []), *marks],
+        "title": f"{column.name} {arrow(column.goal)}{unit}", "log": scale.log, "low": scale.low,
+        "high": scale.high, "ticks": scale.marks,
     }  # fmt: skip
-
-
-def _tick(value: float) -> str:
-    return number(float(f"{value:.3g}")).replace(" ", "")

@@ -112,7 +112,7 @@ class _HTTPServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = 30.0  # seconds that a silent reader keeps a thread
-    server: _HTTPServer
+    server: _HTTPServer  # pyright: ignore[reportIncompatibleVariableOverride] - no other makes it
 
     def do_GET(self) -> None:
         self._answer()
