@@ -105,6 +105,7 @@ def chosen(tab):
     return int(name)
 
 
+@pytest.mark.slow
 def test_figures_have_a_mark_for_every_candidate(tab, narrow):
     view, url = narrow
     tab.open(url).see_all()
@@ -121,6 +122,7 @@ def test_figures_have_a_mark_for_every_candidate(tab, narrow):
     assert len({round(v) for v in x}) == len(rows)
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_whole_run_is_drawn(tab, layers):
     _, url = layers
     tab.open(url).see_all()
@@ -133,6 +135,7 @@ def test_every_figure_of_a_whole_run_is_drawn(tab, layers):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_a_narrow_window_shows_everything_without_moving_sideways(browser, layers, wide, scheme):
     for _, url in (layers, wide):
         tab = Tab(browser, width=400, scheme=scheme)
@@ -147,6 +150,7 @@ def test_a_narrow_window_shows_everything_without_moving_sideways(browser, layer
         tab.page.close()
 
 
+@pytest.mark.slow
 def test_a_point_a_row_and_a_line_are_chosen_everywhere_at_once(tab, layers):
     view, url = layers
     tab.open(url).see("#plot-front")
@@ -224,6 +228,7 @@ def test_brushed_axes_keep_what_the_command_keeps(tab, wide, capsys):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_weights_and_limits_lead_to_the_candidate_of_the_command(tab, wide, capsys, seed):
     _, url = wide
     rng = np.random.default_rng(seed)
@@ -243,6 +248,7 @@ def test_weights_and_limits_lead_to_the_candidate_of_the_command(tab, wide, caps
     assert chosen(tab) == by_command(tab, capsys)[1]["knee"]
 
 
+@pytest.mark.slow
 def test_sliders_obey_the_keyboard_and_shares_are_those_of_the_candidate(tab, narrow, capsys):
     view, url = narrow
     tab.open(url).see("#choice")
@@ -260,6 +266,7 @@ def test_sliders_obey_the_keyboard_and_shares_are_those_of_the_candidate(tab, na
     assert told == pytest.approx(share / share.sum(), abs=0.0051)
 
 
+@pytest.mark.slow
 def test_the_axes_of_many_objectives_are_picked(tab, wide):
     view, url = wide
     tab.open(url).see("#plot-front")
@@ -276,6 +283,7 @@ def test_the_axes_of_many_objectives_are_picked(tab, wide):
     assert tab.count("#plot-front .evo-chosen") == 1
 
 
+@pytest.mark.slow
 def test_limits_veil_rows_of_the_genome_map(tab, layers):
     view, url = layers
     tab.open(url).see("#plot-map")
@@ -346,6 +354,7 @@ def test_the_live_page_follows_a_run_and_leaves_the_reader_alone(tab, tmp_path):
     tab.complaints[:] = [text for text in tab.complaints if "net::ERR_CONNECTION" not in text]
 
 
+@pytest.mark.slow
 def test_a_hostile_name_runs_nothing(tab, tmp_path):
     evil = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
     values = np.random.default_rng(1).random((8, 3))
