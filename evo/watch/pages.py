@@ -17,8 +17,8 @@ from ..report.page import Parts, header
 from ..report.page import parts as report_parts
 from ..schema import FILE
 from ..stopping import eta
+from ..studies.attempt import LOG, Event
 from ..studies.folder import RECORD, Found, State, read_study
-from ..studies.processes import LOG, Event
 from ..studies.progress import Board
 from ..view import GenerationRow, Standing, read_run, read_standing
 
