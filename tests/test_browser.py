@@ -162,6 +162,10 @@ def test_a_point_a_row_and_a_line_are_chosen_everywhere_at_once(tab, layers):
 
     assert chosen(tab) == int(mark["name"])
     assert "chosen by hand" in tab.text("#choice-told")
+    own = next(m for m in tab.marks("front") if int(m["name"]) == knee)
+    tab.page.mouse.click(own["x"], own["y"])  # the ring of the knee lies upon its point
+    assert chosen(tab) == knee
+    tab.page.mouse.click(mark["x"], mark["y"])
     first = tab.page.locator("#parallel .chosen-line").get_attribute("d")
     lines = tab.page.locator("#parallel .line").evaluate_all("p => p.map(x => x.getAttribute('d'))")
     assert first in lines
@@ -200,6 +204,11 @@ def test_brushed_axes_keep_what_the_command_keeps(tab, wide, capsys):
     for grip, (top, bottom) in zip(grips, ((0.1, 0.7), (0.3, 0.99)), strict=True):
         x, y, height = grip["x"] + grip["width"] / 2, grip["y"], grip["height"]
         tab.drag(x, y + bottom * height, y + top * height)
+    for k, grip, (top, bottom) in zip((2, 4), grips, ((0.1, 0.7), (0.3, 1)), strict=True):
+        kept_part = tab.page.locator("#parallel .brush").nth(k).bounding_box()
+        y, height = grip["y"], grip["height"]
+        assert kept_part["y"] == pytest.approx(y + top * height, abs=2)
+        assert kept_part["height"] == pytest.approx((bottom - top) * height, abs=10)
 
     ids, told = by_command(tab, capsys)
     assert tab.text("#front-command").count("--where") == 3  # the last reaches to the best end
@@ -298,8 +307,13 @@ def test_limits_veil_rows_of_the_genome_map(tab, layers):
     heights = tab.page.locator("#plot-map .shapelayer path").evaluate_all(
         "p => p.map(x => x.getBoundingClientRect().height)"
     )
-    # Sorted by loss, all that are out lie together; the frame is one row high.
+    # Sorted by loss, all that are out lie together below the rest; the frame is one row high.
     assert max(heights) == pytest.approx(out * min(heights), rel=0.05)
+    places = tab.page.locator("#plot-map .shapelayer path").evaluate_all(
+        "p => p.map(x => [x.getBoundingClientRect().height, x.getBoundingClientRect().top])"
+    )
+    (_, frame), (_, veil) = sorted(places)
+    assert veil > frame
 
 
 def test_the_live_page_follows_a_run_and_leaves_the_reader_alone(tab, tmp_path):
