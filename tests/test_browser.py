@@ -163,8 +163,10 @@ def test_a_point_a_row_and_a_line_are_chosen_everywhere_at_once(tab, layers):
     assert chosen(tab) == int(mark["name"])
     assert "chosen by hand" in tab.text("#choice-told")
     own = next(m for m in tab.marks("front") if int(m["name"]) == knee)
+    tab.page.wait_for_timeout(500)  # not a double click
     tab.page.mouse.click(own["x"], own["y"])  # the ring of the knee lies upon its point
     assert chosen(tab) == knee
+    tab.page.wait_for_timeout(500)
     tab.page.mouse.click(mark["x"], mark["y"])
     first = tab.page.locator("#parallel .chosen-line").get_attribute("d")
     lines = tab.page.locator("#parallel .line").evaluate_all("p => p.map(x => x.getAttribute('d'))")
