@@ -54,7 +54,14 @@ class Genomes:
 
     def keys(self) -> list[bytes]:
         """One 16-byte content hash per row."""
-        return [hashlib.blake2b(row, digest_size=16).digest() for row in self.rows()]
+        flat = [np.ascontiguousarray(values) for values in self.parts.values()]
+        keys = []
+        for i in range(len(self)):
+            key = hashlib.blake2b(digest_size=16)
+            for part in flat:
+                key.update(part[i])
+            keys.append(key.digest())
+        return keys
 
     @staticmethod
     def concat(*many: Genomes) -> Genomes:
