@@ -119,3 +119,35 @@ def take_lock(folder: Path, what: str = "run") -> IO[str]:
     lock.write(f"process {os.getpid()} on {socket.gethostname()}")
     lock.flush()
     return lock
+
+
+def being_written(folder: Path) -> bool:
+    """Whether a process of this machine writes the folder now; the lock is not touched.
+
+    The kernel's list of locks tells; where there is none, whether the process named in the lock
+    file is alive. Writers on other machines are not seen.
+    """
+    try:
+        text = (folder / LOCK).read_text(encoding="utf-8")
+        inode = (folder / LOCK).stat().st_ino
+    except (OSError, UnicodeDecodeError):
+        return False
+    try:
+        held = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return _alive(text)
+    return any("FLOCK" in line and f":{inode} " in line for line in held)
+
+
+def _alive(text: str) -> bool:
+    """Whether the process of a lock's text lives on this machine."""
+    words = text.split()
+    if len(words) != 4 or not words[1].isdigit() or words[3] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

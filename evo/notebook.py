@@ -80,7 +80,7 @@ class Found:
         """
         from plotly.graph_objects import Figure
 
-        from .report import curves, figures, words
+        from .report import curves, figures, parallel, words
         from .report.facts import gather
 
         facts = gather([self.view])
@@ -89,7 +89,7 @@ class Found:
         if kind == "growth":
             spec = curves.growth(facts, [])
         elif kind == "parallel":
-            spec = figures.parallel(facts)
+            spec = parallel.parallel(facts)
         elif kind == "front":
             names = [words.name_of(facts, int(row)) for row in facts.front]
             light, _ = figures.cloud(facts, 1)

@@ -260,7 +260,7 @@ class Run:
             cached=step.cached,
             seconds=step.seconds,
             replayed=step.replayed,
-            eta_seconds=None if step.replayed else eta(self.stop, self.file),
+            eta_seconds=None if step.replayed else eta(self.stop, self.file.generations(SEARCH)),
             facts=step.facts,
         )
 

@@ -61,9 +61,10 @@ def extended(stop: StopConfig, file: RunFile, more: int) -> tuple[dict[str, Any]
     return {**limits, "generations": plan + more}, len(rows) if stopped else 0
 
 
-def eta(stop: StopConfig, file: RunFile) -> float | None:
-    """Estimated active seconds until the first limit, from the last few generations."""
-    rows = file.generations(SEARCH)
+def eta(stop: StopConfig, rows: Sequence[GenerationRow]) -> float | None:
+    """Estimated active seconds until the first limit, from the last few generations; or None."""
+    if not rows:
+        return None
     recent = rows[-_RECENT:]
     seconds = sum(r.seconds for r in recent) / len(recent)
     evaluated = sum(r.evaluated for r in recent) / len(recent)

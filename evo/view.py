@@ -184,13 +184,21 @@ class Standing:
 
     Args:
         meta: Configuration, versions, status and all other settings.
-        evaluations: Candidates that the search judged.
-        seconds: Active time of the search.
+        generations: Those of the search, in order.
     """
 
     meta: Mapping[str, Any]
-    evaluations: int
-    seconds: float
+    generations: list[GenerationRow]
+
+    @property
+    def evaluations(self) -> int:
+        """Candidates that the search judged."""
+        return sum(row.evaluated for row in self.generations)
+
+    @property
+    def seconds(self) -> float:
+        """Active time of the search."""
+        return sum(row.seconds for row in self.generations)
 
     @property
     def complete(self) -> bool:
@@ -208,11 +216,9 @@ def read_standing(folder: str | Path) -> Standing:
     with guarded(folder):
         connection = open_reader(folder)
         try:
-            done = connection.execute(
-                "SELECT coalesce(sum(evaluated), 0), coalesce(sum(seconds), 0.0) FROM generation "
-                "WHERE origin = ?", (SEARCH,),
-            ).fetchone()  # fmt: skip
-            return Standing(read_meta(connection), int(done[0]), float(done[1]))
+            connection.execute("BEGIN")
+            phases = _phases(connection)
+            return Standing(read_meta(connection), phases[SEARCH])
         except ValueError as error:
             raise damaged(folder, f"its contents do not fit together ({error})") from error
         finally:
@@ -257,14 +263,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
 def _read(connection: sqlite3.Connection, folder: Path) -> RunView:
     meta, columns = read_meta(connection), read_columns(connection)
     layout = Layout.from_json(meta["parts"])
-    rows = connection.execute(
-        "SELECT origin, number, started, seconds, evaluated, cached, hypervolume, complete "
-        "FROM generation ORDER BY origin, number"
-    ).fetchall()
-    phases: dict[str, list[GenerationRow]] = {SEARCH: []}
-    for origin, *rest, complete in rows:
-        row = GenerationRow(*rest, complete=bool(complete), origin=origin)
-        phases.setdefault(origin, []).append(row)
+    phases = _phases(connection)
     events = connection.execute("SELECT at, kind, text FROM event ORDER BY id")
     return RunView(
         folder=folder,
@@ -278,6 +277,19 @@ def _read(connection: sqlite3.Connection, folder: Path) -> RunView:
         baselines=phases,
         work=_work(connection),
     )
+
+
+def _phases(connection: sqlite3.Connection) -> dict[str, list[GenerationRow]]:
+    """Generations by origin, that of the search always there."""
+    rows = connection.execute(
+        "SELECT origin, number, started, seconds, evaluated, cached, hypervolume, complete "
+        "FROM generation ORDER BY origin, number"
+    ).fetchall()
+    phases: dict[str, list[GenerationRow]] = {SEARCH: []}
+    for origin, *rest, complete in rows:
+        row = GenerationRow(*rest, complete=bool(complete), origin=origin)
+        phases.setdefault(origin, []).append(row)
+    return phases
 
 
 def _work(connection: sqlite3.Connection) -> dict[tuple[str, int], dict[str, float]]:

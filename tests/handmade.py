@@ -19,9 +19,10 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__(convert_charrefs=True)
         self.sections, self.tables, self.figures, self.loads, self.tags = [], {}, {}, [], []
+        self.choice = None
         self.front, self.best, self.texts, self.meta = [], [], [], []
         self._table = self._cell = self._figure = None
-        self._silent = False
+        self._silent = self._choice = False
         self.source = path.read_text(encoding="utf-8")
         self.feed(self.source)
 
@@ -49,6 +50,7 @@ class Page(HTMLParser):
                 self.best.append((self.front[-1][0], float(given["data-value"])))
         if tag == "script":
             self._figure, self._silent = given.get("data-figure"), "data-figure" not in given
+            self._choice = "data-choice" in given
         if tag == "style":
             self._silent = True
 
@@ -59,10 +61,12 @@ class Page(HTMLParser):
         if tag == "table":
             self._table = None
         if tag in ("script", "style"):
-            self._figure, self._silent = None, False
+            self._figure, self._silent, self._choice = None, False, False
 
     def handle_data(self, data):
-        if self._figure is not None:
+        if self._choice:
+            self.choice = json.loads(data)
+        elif self._figure is not None:
             self.figures[self._figure] = json.loads(data)
         elif not self._silent:
             self.texts.append(data)

@@ -1,5 +1,7 @@
 """The report, read back as a browser would: parsed HTML against the run file."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -321,7 +323,7 @@ def test_every_figure_is_a_valid_plotly_figure_with_a_box_and_axis_titles(full):
         go.Figure(spec)  # raises for anything plotly does not know
         assert f'id="plot-{name}"' in page.source
     assert set(page.figures) == {
-        "front", "parallel", "growth", "best", "map", "baselines", "validation",
+        "front", "growth", "best", "map", "baselines", "validation",
     }  # fmt: skip
 
 
@@ -455,14 +457,67 @@ def test_one_to_six_objectives_have_all_pairs_and_all_axes(tmp_path, m):
     assert len(fronts) == max(1, m * (m - 1) // 2)
     assert len({(t.get("xaxis"), t.get("yaxis")) for t in fronts}) == len(fronts)
     assert len(page.front) == int(read_run(folder).candidates.on_front.sum())
-    if m > 2:
-        axes = page.figures["parallel"]["data"][0]["dimensions"]
-        assert len(axes) == m
-        for axis, goal in zip(axes, goals, strict=True):
-            low, high = axis["range"]
-            assert (low < high) == (goal == "min")  # better is down
+    assert ('id="parallel"' in page.source) == (m > 2)
+    if m > 1:
+        axes = page.choice["columns"]
+        assert [axis["goal"] for axis in axes] == goals
+        values = np.array(page.choice["values"])
+        for axis, own in zip(axes, values.T, strict=True):
+            shown = np.log10(own) if axis["log"] else own
+            assert [axis["low"], axis["high"]] == pytest.approx([shown.min(), shown.max()])
+            assert len(axis["ticks"]) == 6
     else:
-        assert "parallel" not in page.figures
+        assert page.choice is None
+
+
+def test_seven_objectives_have_one_panel_whose_axes_are_picked(tmp_path):
+    values = np.random.default_rng(7).random((40, 7))
+    values[:, 5] = -values[:, 2]  # these two cannot both be good
+    folder = written(tmp_path / "run", values)
+
+    page = Page(write_report([folder]))
+
+    spec = page.figures["front"]
+    front = next(i for i, t in enumerate(spec["data"]) if t["name"] == "front")
+    rows = read_run(folder).front_rows()
+    for j, own in enumerate(spec["layout"]["meta"]["values"][front]):
+        assert np.allclose(own, values[rows, j], rtol=1e-6)
+    assert np.allclose(spec["data"][front]["x"], values[rows, 2], rtol=1e-6)
+    assert np.allclose(spec["data"][front]["y"], values[rows, 5], rtol=1e-6)
+    assert [a["title"]["text"][:2] for a in spec["layout"]["meta"]["axes"]] == [
+        f"f{j}" for j in range(7)
+    ]
+    assert page.source.count("<option") == 14
+
+
+def test_the_data_of_the_choice_are_those_of_the_run_to_the_last_digit(tmp_path):
+    values = np.random.default_rng(3).random((50, 3)) * 1e6
+    folder = written(
+        tmp_path / "run", values, goals=["min", "max", "min"],
+        describe={"title": "Toy", "usable": ["f0 < 5e5"]},
+    )  # fmt: skip
+    view = read_run(folder)
+    rows = view.front_rows()
+
+    told = Page(write_report([folder])).choice
+
+    assert told["values"] == view.candidates.values[rows].tolist()
+    assert told["ids"] == view.candidates.id[rows].tolist()
+    assert told["ideal"] == view.fitness[rows].min(axis=0).tolist()
+    assert told["nadir"] == view.fitness[rows].max(axis=0).tolist()
+    assert told["usable"] == (view.candidates.values[rows, 0] < 5e5).tolist()
+
+
+def test_only_the_scripts_of_the_page_may_run(full):
+    _, page = full
+    policy = next(m["content"] for m in page.meta if m.get("http-equiv"))
+    scripts = re.findall(r"<script>(.*?)</script>", page.source, flags=re.S)
+
+    known = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+
+    assert len(scripts) == 2
+    assert [f"'sha256-{digest}'" for digest in known] == re.findall(r"'sha256-[^']*'", policy)
+    assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "")
 
 
 def test_many_candidates_are_thinned_evenly_and_the_page_says_so(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from . import (
     pruning,
     reading,
     searching,
+    serving,
     studying,
 )
 from .output import Crashed, Interrupted, tell_error
@@ -42,6 +43,7 @@ COMMANDS = {
     looking.show: ("show synthetic/knapsack", "show runs/1123-prune-mixed-s0"),
     reading.front: ("front runs/x --sort params", 'front runs/x --where "drift < 0.1" --csv'),
     reading.report: ("report runs/x", "report runs/x runs/y --out both.html"),
+    serving.watch: ("watch runs/x", "watch runs/my-study --port 8321"),
     profiling.profile: ("profile runs/x", "profile runs/x --json"),
     comparing.compare: ("compare runs/x", "compare runs/x runs/y --json"),
     building.export: (

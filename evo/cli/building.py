@@ -32,7 +32,8 @@ def export(
 
     Args:
         run: Folder of the run, or its name in the folder of runs.
-        candidate: An id from evo front, knee (best usable compromise), or best:OBJECTIVE.
+        candidate: An id from evo front, knee (best usable compromise), best:OBJECTIVE, or
+            weights:OBJECTIVE=2,OBJECTIVE=1 (nearest pseudo-weights).
         to: Folder to write; it must not exist or be empty.
         where: Choose only among candidates within a limit such as "params < 12e6"; may be repeated.
         polish: Make the chosen variants again on the pruned prefix, and keep that if it is better.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..limits import Limit, check_limits, parse_limit
 from ..live import number
+from ..preferences import nearest, parse_weights
 from ..suggest import did_you_mean
 from ..view import RunView, usable_knee
 
@@ -93,8 +94,23 @@ def knee_row(view: RunView, rows: Rows) -> int | None:
     return None if found is None else int(rows[found])
 
 
+def weighed_row(view: RunView, rows: Rows, weights: str) -> int | None:
+    """The row whose pseudo-weights on the whole front are nearest to weights such as ``"f1=2"``.
+
+    Equally near ones go to the lowest id. None for no rows.
+
+    Raises:
+        ConfigError: The weights cannot be read.
+    """
+    wanted = parse_weights(weights, [column.name for column in view.columns if column.searched])
+    front = view.front_rows()
+    front = front[np.argsort(view.candidates.id[front], kind="stable")]
+    found = nearest(view.fitness[front], wanted, np.isin(front, rows))
+    return None if found is None else int(front[found])
+
+
 def pick(view: RunView, candidate: str, where: Sequence[str] = ()) -> int:
-    """The row named by an id, ``knee``, ``best:OBJECTIVE`` or the name of an objective.
+    """The row of an id, ``knee``, ``best:OBJECTIVE``, an objective, or ``weights:OBJECTIVE=2,…``.
 
     Args:
         view: The run.
@@ -111,12 +127,17 @@ def pick(view: RunView, candidate: str, where: Sequence[str] = ()) -> int:
         row = knee_row(view, rows)
         assert row is not None
         return row
+    if candidate.startswith("weights:"):
+        row = weighed_row(view, rows, candidate.removeprefix("weights:"))
+        assert row is not None
+        return row
     name = candidate.removeprefix("best:")
     names = [column.name for column in view.columns]
     if name not in names:
         raise ConfigError(
             f"no candidate called {candidate!r}{did_you_mean(name, [*names, 'knee'])}",
-            hint=f"give an id from evo front {view.folder}, knee, or best:{names[0]}",
+            hint=f"give an id from evo front {view.folder}, knee, best:{names[0]}, or "
+            f"weights:{names[0]}=1",
         )
     return int(ordered(view, rows, name)[0])
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..live import aligned, arrow, valued
 from ..view import RunView, read_run
-from .choosing import Rows, knee_row, ordered, within
+from .choosing import Rows, knee_row, ordered, weighed_row, within
 from .output import Flag, Words, run_folder, say, say_json, tell
 
 _EXTRAS = ("validation", "confirmed")
@@ -25,6 +25,7 @@ def front(
     *,
     sort: str | None = None,
     where: Words = (),
+    weights: str | None = None,
     limit: int | None = None,
     csv: Flag = False,
     json: Flag = False,
@@ -35,6 +36,7 @@ def front(
         run: Folder of the run, or its name in the folder of runs.
         sort: Objective or metric to sort by, best first; the first objective when not given.
         where: Keep only candidates within a limit such as "params < 12e6"; may be repeated.
+        weights: Name the candidate whose pseudo-weights are nearest to these, as in "f1=2,f2=1".
         limit: Show at most this many candidates.
         csv: Write comma-separated values instead of a table.
         json: Write JSON instead of a table.
@@ -45,14 +47,14 @@ def front(
         raise ConfigError(f"--limit must be at least 1, got {limit}")
     view = read_run(run_folder(run))
     rows = within(view, view.front_rows(), where)
-    knee = knee_row(view, rows)
+    marks = _marks(view, rows, weights)
     rows = (ordered(view, rows, sort) if sort else rows)[:limit]
     if json:
-        say_json(_as_json(view, rows, knee))
+        say_json(_as_json(view, rows, marks))
     elif csv:
         _write_csv(view, rows)
     else:
-        _write_table(view, rows, knee)
+        _write_table(view, rows, marks)
 
 
 def report(*runs: str, out: Path | None = None, json: Flag = False) -> None:
@@ -85,7 +87,13 @@ def choices(view: RunView, row: int) -> list[str]:
     return [str(site["variants"][int(k)]["name"]) for site, k in pairs]
 
 
-def _as_json(view: RunView, rows: Rows, knee: int | None) -> dict[str, Any]:
+def _marks(view: RunView, rows: Rows, weights: str | None) -> dict[str, int | None]:
+    """What stands out among the rows: the knee, and what weights lead to where there are some."""
+    marks = {"knee": knee_row(view, rows)}
+    return marks if weights is None else marks | {"nearest": weighed_row(view, rows, weights)}
+
+
+def _as_json(view: RunView, rows: Rows, marks: Mapping[str, int | None]) -> dict[str, Any]:
     searched = [c for c in view.columns if c.searched]
     metrics = [c for c in view.columns if not c.searched]
     described = view.meta.get("describe") or {}
@@ -94,7 +102,7 @@ def _as_json(view: RunView, rows: Rows, knee: int | None) -> dict[str, Any]:
         "objectives": [{"name": c.name, "goal": c.goal, "unit": c.unit} for c in searched],
         "metrics": [{"name": c.name, "goal": c.goal, "unit": c.unit} for c in metrics],
         "sites": [site["name"] for site in described.get("sites") or []],
-        "knee": None if knee is None else int(view.candidates.id[knee]),
+        **{k: None if row is None else int(view.candidates.id[row]) for k, row in marks.items()},
         "front": [_entry(view, int(row)) for row in rows],
     }
 
@@ -123,7 +131,7 @@ def _extra_columns(view: RunView, rows: Rows) -> list[tuple[str, int]]:
     ]
 
 
-def _write_table(view: RunView, rows: Rows, knee: int | None) -> None:
+def _write_table(view: RunView, rows: Rows, marks: Mapping[str, int | None]) -> None:
     if not len(rows):
         tell(f"no candidate to show; evo show {view.folder} tells the state of the run")
         return
@@ -135,7 +143,7 @@ def _write_table(view: RunView, rows: Rows, knee: int | None) -> None:
         cells = [(found.values[row, j], c) for j, c in enumerate(view.columns)]
         cells += [(getattr(found, kind)[row, j], view.columns[j]) for kind, j in extras]
         told = [valued(float(value), c.name, c.unit) for value, c in cells]
-        table.append([str(found.id[row]), *told, "knee" if row == knee else ""])
+        table.append([str(found.id[row]), *told, " ".join(k for k, r in marks.items() if r == row)])
     say(aligned(table))
 
 

@@ -6,7 +6,7 @@ from ..live import number
 from ..report import curves, rivals
 from ..report.facts import bands
 from ..report.markup import Section, count, details, esc, grid, listed, paragraph, plot
-from ..report.page import header, shell
+from ..report.page import Parts, header, shell
 from ..statistics import LEVEL, Ranking
 from .attainment import surfaces
 from .measure import INDICATORS, Compared, Comparison, setting
@@ -16,6 +16,11 @@ from .words import counted, finding, left_out, power, ranked, told_apart
 
 def render(comparison: Comparison) -> str:
     """The page as HTML text, plotly's script included (about 5 MB)."""
+    return shell(parts(comparison))
+
+
+def parts(comparison: Comparison) -> Parts:
+    """What the page says."""
     problems = comparison.problems
     title = comparison.name or listed([p.name for p in problems])
     chosen = [_tables(comparison), _ranks(comparison), *map(_problem, problems)]
@@ -23,9 +28,9 @@ def render(comparison: Comparison) -> str:
     if comparison.left_out:
         banner = f'<p class="banner" id="unfinished">{esc(left_out(comparison))}</p>'
     head = header(counted(comparison), f"Comparison: {title}", finding(comparison), banner)
-    return shell(
-        title=f"{title} · evo comparison", head=head, chosen=[s for s in chosen if s is not None],
-        foot=f"tests at {LEVEL:g}, Holm's correction over all pairs of a problem",
+    return Parts(
+        f"{title} · evo comparison", head, tuple(s for s in chosen if s is not None),
+        f"tests at {LEVEL:g}, Holm's correction over all pairs of a problem",
     )  # fmt: skip
 
 

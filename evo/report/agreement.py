@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ..store import Column
 
 
-def identity(columns: Sequence[Column], search: Array, other: Array, what: str) -> Figure:
+def identity(
+    columns: Sequence[Column], search: Array, other: Array, what: str, names: Sequence[str]
+) -> Figure:
     """Search values against values from elsewhere, one panel per column, with the line of equality.
 
     Args:
@@ -38,6 +40,7 @@ def identity(columns: Sequence[Column], search: Array, other: Array, what: str) 
         search: Values that the search saw, shape (n, k).
         other: Values of the same candidates from elsewhere, shape (n, k); NaN leaves a point out.
         what: How the axis calls the other values, e.g. ``validation``.
+        names: Of the candidates, by which the page marks them.
     """
     across = min(len(columns), 3)
     rows = -(-len(columns) // across)
@@ -46,12 +49,12 @@ def identity(columns: Sequence[Column], search: Array, other: Array, what: str) 
     for p, column in enumerate(columns):
         seen = np.isfinite(search[:, p]) & np.isfinite(other[:, p])
         pair = search[seen, p], other[seen, p]
-        data += _panel(column, *pair, p, what)
+        data += _panel(column, *pair, p, what, [names[i] for i in np.flatnonzero(seen).tolist()])
         shown |= _axes(column, np.concatenate(pair), p, what, across, rows)
     return figure(data, shown)
 
 
-def _panel(column: Column, x: Array, y: Array, p: int, what: str) -> list[Figure]:
+def _panel(column: Column, x: Array, y: Array, p: int, what: str, names: list[str]) -> list[Figure]:
     """The line of equality and the points of one column."""
     both = np.concatenate([x, y])
     log = log_scale(column, both)
@@ -74,6 +77,7 @@ def _panel(column: Column, x: Array, y: Array, p: int, what: str) -> list[Figure
         "y": clipped(y, span, log=log),
         "marker": {"size": 6, "color": BLUE, "opacity": 0.8},
         "name": escape(column.name),
+        "customdata": names,
         "hovertemplate": f"search %{{x:.4g}}<br>{what} %{{y:.4g}}<extra></extra>",
     }
     return [line | ids, points | ids]

@@ -112,7 +112,7 @@ def best_values(facts: Facts) -> Figure:
         shown[f"xaxis{'' if j == 0 else j + 1}"] = axis(
             "evaluations" if row == rows - 1 or j + across >= m else "",
             anchor=ids["yaxis"], rangemode="tozero", exponentformat="none", nticks=6,
-            domain=[col / across + 0.075 * (col > 0), (col + 1) / across - 0.02],
+            domain=[col / across + 0.095 * (col > 0), (col + 1) / across - 0.01],
         )  # fmt: skip
         shown[f"yaxis{'' if j == 0 else j + 1}"] = axis(
             f"best {title_of(column, log=log)}", range=_span(seen, log=log),

@@ -74,7 +74,7 @@ def _fronts(facts: Facts) -> str:
     if facts.knee is not None:
         found = figures.front_series(thin, names)
         series.append(
-            figures.Series("search", found.values, found.marker, found.text, steps="solid")
+            figures.Series("search", found.values, found.marker, found.text, names, "solid")
         )
     for origin in baseline_names(facts.pool.origin):
         rows = front_of(facts.pool, origin)
@@ -87,7 +87,7 @@ def _fronts(facts: Facts) -> str:
         "baselines", spec,
         f"Fronts of the search and of each baseline, {words.budget(facts)}; click the legend to "
         "hide or show one.",
-        label="Fronts of search and baselines",
+        label="Fronts of search and baselines", least=180 + 150 * (len(facts.objectives) - 1),
     )  # fmt: skip
 
 
@@ -142,7 +142,8 @@ def _elsewhere(facts: Facts, values: Array, what: str) -> tuple[str, str]:
     if not differing:
         return f"All {what} values equal those of the search", ""
     columns = [facts.columns[j] for j in differing]
-    spec = identity(columns, search[:, differing], other[:, differing], what)
+    names = [words.name_of(facts, int(row)) for row in rows]
+    spec = identity(columns, search[:, differing], other[:, differing], what, names)
     judged = int(both.any(axis=1).sum())
     source = "data the search never saw" if what == "validation" else "slower, truer measurements"
     caption = (
@@ -151,8 +152,9 @@ def _elsewhere(facts: Facts, values: Array, what: str) -> tuple[str, str]:
         f"{_correlations(columns, search[:, differing], other[:, differing])}."
     )
     html = f"<h3>Search against {what}</h3>" + plot(
-        what, spec, caption, label=f"Search against {what} values"
-    )
+        what, spec, caption, label=f"Search against {what} values",
+        least=290 * min(len(columns), 3),
+    )  # fmt: skip
     return _survivors(facts, other, what), html
 
 

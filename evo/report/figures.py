@@ -20,22 +20,17 @@ from .plot import (
     PAPER,
     ROSE,
     RUST,
-    SCALE,
     SKY,
-    SOFT,
     Figure,
     axis,
     axis_id,
     axis_key,
     axis_type,
     clipped,
-    decades,
     figure,
     hover,
     layout,
     log_scale,
-    scaled,
-    short,
     ticks,
     title_of,
     window,
@@ -162,10 +157,7 @@ def matrix(columns: Sequence[Column], series: Sequence[Series]) -> tuple[Figure,
         The figure, and how many points lie outside its axes in some panel.
     """
     m = len(columns)
-    firm = np.concatenate([s.values for s in series if s.firm] or [np.empty((0, m))])
-    logs = [log_scale(c, firm[:, j]) for j, c in enumerate(columns)]
-    light = np.concatenate([s.values for s in series if not s.firm] or [np.empty((0, m))])
-    windows = [window(c, firm[:, j], log=logs[j], light=light[:, j]) for j, c in enumerate(columns)]
+    firm, logs, windows = scales(columns, series)
     if m == 1:
         return _single(columns[0], series, windows[0], log=logs[0])
     data = [
@@ -179,8 +171,20 @@ def matrix(columns: Sequence[Column], series: Sequence[Series]) -> tuple[Figure,
     shown = layout(
         470 if m == 2 else 80 + max(560, 200 * rows), **_axes(columns, firm, logs, windows)
     )
-    shown["legend"] = shown["legend"] | _legend(m)
+    shown["legend"] = shown["legend"] | legend(m)
     return figure(data, shown), _outside(series, windows, logs)
+
+
+def scales(
+    columns: Sequence[Column], series: Sequence[Series]
+) -> tuple[Array, list[bool], list[list[float]]]:
+    """The firm values, shape (k, m), and per column: whether it is drawn in decades, its range."""
+    none = np.empty((0, len(columns)))
+    firm = np.concatenate([s.values for s in series if s.firm] or [none])
+    logs = [log_scale(c, firm[:, j]) for j, c in enumerate(columns)]
+    light = np.concatenate([s.values for s in series if not s.firm] or [none])
+    spans = [window(c, firm[:, j], log=logs[j], light=light[:, j]) for j, c in enumerate(columns)]
+    return firm, logs, spans
 
 
 def zero_on_log(columns: Sequence[Column], series: Sequence[Series]) -> bool:
@@ -203,24 +207,29 @@ def _panel(
     i, j = pair
     order = np.argsort(s.values[:, i], kind="stable") if s.steps else np.arange(len(s.values))
     stepped = s.steps is not None and len(columns) == 2 and len(order) > 0
-    trace: Figure = {
-        "type": "scatter", "name": s.name, "mode": "lines+markers" if stepped else "markers",
+    trace = trace_of(s, order) | {
         "x": clipped(s.values[order, i], windows[i], log=logs[i]),
-        "y": clipped(s.values[order, j], windows[j], log=logs[j]), "marker": s.marker,
-        "xaxis": axis_id("x", i), "yaxis": axis_id("y", j - 1),
-        "legendgroup": s.name, "showlegend": pair == (0, 1),
+        "y": clipped(s.values[order, j], windows[j], log=logs[j]),
+        "xaxis": axis_id("x", i), "yaxis": axis_id("y", j - 1), "showlegend": pair == (0, 1),
     }  # fmt: skip
     if stepped:
         shape = "hv" if columns[i].goal == "min" else "vh"
+        trace["mode"] = "lines+markers"
         trace["line"] = {"shape": shape, "width": 1.4, "dash": s.steps, "color": s.marker["color"]}
+    return trace
+
+
+def trace_of(s: Series, order: NDArray[np.intp] | None = None) -> Figure:
+    """Marks, names and hover texts of a series in this order, without its places."""
+    rows = range(len(s.values)) if order is None else order.tolist()
+    trace: Figure = {
+        "type": "scatter", "name": s.name, "mode": "markers", "marker": s.marker,
+        "legendgroup": s.name, "hoverinfo": "text" if s.text else "skip",
+    }  # fmt: skip
     if s.text:
-        trace |= {"hovertext": [s.text[k] for k in order.tolist()], "hoverinfo": "text"}
-    else:
-        trace["hoverinfo"] = "skip"
+        trace["hovertext"] = [s.text[k] for k in rows]
     if s.ids:
-        trace["customdata"] = [s.ids[k] for k in order.tolist()]
-        trace["selected"] = {"marker": {"size": 13, "color": RUST}}
-        trace["unselected"] = {"marker": {"opacity": 0.45}}
+        trace["customdata"] = [s.ids[k] for k in rows]
     return trace
 
 
@@ -232,25 +241,28 @@ def _axes(
 ) -> dict[str, Figure]:
     """One axis per column of panels and one per row; rows start left, columns end at the bottom."""
     m, out = len(columns), {}
+    labels, most = (9, 6) if m < 4 else (4, 3)
     width = 1.0 / (m - 1)
     gap = 0.0 if m == 2 else 0.09 * width
     for i in range(m - 1):
         out[axis_key("x", i)] = axis(
             title_of(columns[i], log=logs[i]), range=windows[i], type=axis_type(logs[i]),
             domain=[i * width + gap / 2, (i + 1) * width - gap / 2],
-            anchor=axis_id("y", m - 2), nticks=6 if m > 3 else 9, **ticks(firm[:, i], log=logs[i]),
+            anchor=axis_id("y", m - 2), nticks=labels, tickangle=0,
+            **ticks(firm[:, i], log=logs[i], most=most),
         )  # fmt: skip
         j = i + 1
         out[axis_key("y", i)] = axis(
             title_of(columns[j], log=logs[j]), range=windows[j], type=axis_type(logs[j]),
             domain=[1 - j * width + gap / 2, 1 - (j - 1) * width - gap / 2],
-            anchor="x", nticks=6 if m > 3 else 9, **ticks(firm[:, j], log=logs[j]),
+            anchor="x", nticks=labels,
+            **ticks(firm[:, j], log=logs[j], most=most),
         )  # fmt: skip
     return out
 
 
-def _legend(m: int) -> dict[str, Any]:
-    """Above two objectives; in the empty upper right corner of a larger matrix."""
+def legend(m: int) -> dict[str, Any]:
+    """The legend: above two objectives; in the empty upper right corner of a larger matrix."""
     if m == 2:
         return {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
     return {"x": 1.0, "xanchor": "right", "y": 0.97, "yanchor": "top"}
@@ -288,54 +300,3 @@ def _single(
     shown = layout(130 + 44 * len(series), xaxis=across, yaxis=up, showlegend=False)
     shown["margin"] = shown["margin"] | {"l": 130}
     return figure(data, shown), _outside(series, [span], [log])
-
-
-def parallel(facts: Facts) -> Figure:
-    """Every front member as a line over objectives and metrics; better is down on every axis."""
-    rows = facts.front
-    values = facts.pool.values[rows]
-    dimensions = [
-        _dimension(column, values[:, j])
-        for j, column in enumerate(facts.columns)
-        if np.isfinite(values[:, j]).all()
-    ]
-    first = values[:, 0]
-    line = {
-        "color": short(decades(first) if log_scale(facts.columns[0], first) else first),
-        "colorscale": scaled(SCALE[2:]), "showscale": False,
-        "reversescale": facts.columns[0].goal == "min",
-    }  # fmt: skip
-    trace = {
-        "type": "parcoords", "dimensions": dimensions, "line": line,
-        "labelfont": {"size": 13, "color": INK}, "tickfont": {"size": 11, "color": SOFT},
-        "rangefont": {"size": 11, "color": SOFT},
-        "unselected": {"line": {"color": CLOUD, "opacity": 0.12}},
-    }  # fmt: skip
-    shown = layout(400)
-    shown["margin"] = {"l": 70, "r": 70, "t": 62, "b": 28}
-    return figure([trace], shown)
-
-
-def _dimension(column: Column, values: Array) -> Figure:
-    log = log_scale(column, values)
-    shown = decades(values) if log else values
-    low, high = float(shown.min()), float(shown.max())
-    if low == high:
-        low, high = low - (abs(low) * 0.05 or 0.5), high + (abs(high) * 0.05 or 0.5)
-    out: Figure = {
-        "label": title_of(column), "values": short(shown),
-        "range": [low, high] if column.goal == "min" else [high, low],
-    }  # fmt: skip
-    zero = log and bool((values <= 0).any())
-    least = float(np.log10(values[values > 0].min())) if zero else low
-    marks = np.linspace(least, high, 6)
-    told = [_tick(10.0**t if log else t) for t in marks]
-    out["tickvals"] = short(np.concatenate([[low], marks]) if zero else marks)
-    out["ticktext"] = ["0", *told] if zero else told
-    return out
-
-
-def _tick(value: float) -> str:
-    from ..live import number
-
-    return number(float(f"{value:.3g}")).replace(" ", "")

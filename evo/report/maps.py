@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problem import Array
+from . import words
 from .plot import (
     BLUE,
     SCALE,
@@ -130,7 +131,8 @@ def genome_map(facts: Facts, found: Kept) -> Figure:
 def _orders(facts: Facts) -> dict[str, Any]:
     """Per objective: the rows sorted best first, and what the side panel then shows."""
     values = facts.pool.values[facts.front]
-    out: dict[str, Any] = {"sorts": []}
+    names = [words.name_of(facts, int(row)) for row in facts.front]
+    out: dict[str, Any] = {"sorts": [], "names": names}
     for j, column in enumerate(facts.objectives):
         key = values[:, j] if column.goal == "min" else -values[:, j]
         order = np.argsort(key, kind="stable")

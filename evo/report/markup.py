@@ -62,7 +62,7 @@ def words(pairs: Iterable[tuple[str, Any]]) -> str:
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1, id: str = "") -> str:
-    """A plain table, the first ``left`` columns flushed left."""
+    """A plain table, the first ``left`` columns flushed left; it scrolls where it is too wide."""
     sides = [' class="w"' if i < left else "" for i in range(len(head))]
     top = "".join(f'<th scope="col"{s}>{esc(h)}</th>' for h, s in zip(head, sides, strict=True))
     body = "".join(
@@ -70,15 +70,25 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[Any]], *, left: int = 1, i
         for row in rows
     )
     name = f' id="{esc(id)}"' if id else ""
-    return f"<table{name}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table{name}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="across">{table}</div>'
 
 
-def plot(name: str, figure: Mapping[str, Any], caption: str, *, label: str) -> str:
-    """A figure as a box, its caption, and its data for the script of the page."""
+def plot(name: str, figure: Mapping[str, Any], caption: str, *, label: str, least: int = 0) -> str:
+    """A figure as a box, its caption, and its data for the script of the page.
+
+    Args:
+        name: Its key on the page.
+        figure: Plain plotly figure.
+        caption: Plain text below it.
+        label: What it shows, for those who do not see it.
+        least: Pixels in width below which the box scrolls instead of getting narrower.
+    """
     height = int(figure["layout"].get("height", 400))
     return (
-        f'<figure><div class="plot" id="plot-{esc(name)}" role="img" aria-label="{esc(label)}" '
-        f'style="height:{height}px"></div><figcaption>{esc(caption)}</figcaption></figure>'
+        f'<figure><div class="wide"><div class="plot" id="plot-{esc(name)}" role="img" '
+        f'aria-label="{esc(label)}" style="height:{height}px;min-width:{least}px"></div></div>'
+        f"<figcaption>{esc(caption)}</figcaption></figure>"
         + data(figure, f'data-figure="{esc(name)}"')
     )
 

@@ -2,54 +2,85 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 
 from . import evidence, look, sections, words
 from .facts import Facts
 from .markup import Section, count, esc, tied
 
-# The browser itself refuses every request; figures need evaluated code for their WebGL parts only.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
-)
 
-
-def render(facts: Facts) -> str:
-    """The report as HTML text."""
-    chosen = [s for s in _sections(facts) if s is not None]
-    prints = {str(view.meta.get("fingerprint") or "–") for view in facts.runs}
-    return shell(
-        title=f"{words.title(facts)} · evo report", head=_header(facts), chosen=chosen,
-        foot=f"configuration {', '.join(sorted(prints)[:4])}",
-    )  # fmt: skip
-
-
-def shell(*, title: str, head: str, chosen: Sequence[Section], foot: str) -> str:
-    """A page around its sections, plotly's script included (about 5 MB).
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a page says, without what makes it look and move.
 
     Args:
         title: Plain text for the window.
         head: Ready HTML above the sections.
-        chosen: The sections.
+        sections: The sections.
         foot: Plain text at the end, after the version.
     """
-    from plotly.offline import get_plotlyjs
 
-    import evo
+    title: str
+    head: str
+    sections: tuple[Section, ...]
+    foot: str
 
-    library = get_plotlyjs().replace("</script", "<\\/script")
+    def footer(self) -> str:
+        """The last line as plain text."""
+        import evo
+
+        return f"evo {evo.__version__} · {self.foot}"
+
+
+def parts(facts: Facts) -> Parts:
+    """What the report says."""
+    prints = {str(view.meta.get("fingerprint") or "–") for view in facts.runs}
+    return Parts(
+        f"{words.title(facts)} · evo report", _header(facts),
+        tuple(s for s in _sections(facts) if s is not None),
+        f"configuration {', '.join(sorted(prints)[:4])}",
+    )  # fmt: skip
+
+
+def render(facts: Facts) -> str:
+    """The report as HTML text."""
+    return shell(parts(facts))
+
+
+def shell(told: Parts) -> str:
+    """A whole page as HTML text, plotly's script included (about 5 MB)."""
+    scripts = look.library(), look.script()
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">'
+    body = (
+        f"{told.head}{navigation(told.sections)}"
+        f"<main>{''.join(section.html() for section in told.sections)}</main>"
+        f"<footer>{esc(told.footer())}</footer>"
+    )
+    return document(told.title, policy, body + "".join(f"<script>{s}</script>" for s in scripts))
+
+
+def document(title: str, head: str, body: str) -> str:
+    """HTML text around ready HTML for the head and the body, with the style sheet."""
     return "".join([
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">', head,
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark"><meta name="generator" content="evo">',
-        f"<title>{esc(title)}</title><style>{look.CSS}</style></head><body>",
-        head, _navigation(chosen),
-        "<main>", *(section.html() for section in chosen), "</main>",
-        f"<footer>{esc(f'evo {evo.__version__} · {foot}')}</footer>",
-        f"<script>{library}</script><script>{look.SCRIPT}</script></body></html>\n",
+        f"<title>{esc(title)}</title><style>{look.style()}</style></head>",
+        f"<body>{body}</body></html>\n",
     ])  # fmt: skip
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """The browser itself refuses every request and every script but these."""
+    digests = [base64.b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
+    known = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _sections(facts: Facts) -> list[Section | None]:
@@ -93,6 +124,7 @@ def _banner(facts: Facts) -> str:
     return f'<p class="banner" id="unfinished">{esc(text)}</p>'
 
 
-def _navigation(chosen: Sequence[Section]) -> str:
+def navigation(chosen: Sequence[Section]) -> str:
+    """Links to the sections."""
     links = "".join(f'<a href="#{esc(s.id)}">{esc(s.step)}</a>' for s in chosen)
     return f'<nav aria-label="Sections"><div>{links}</div></nav>'

@@ -132,14 +132,21 @@ def decades(values: Array) -> Array:
     return np.where(values > 0, np.log10(np.where(values > 0, values, 1.0)), floor)
 
 
-def ticks(values: Array, *, log: bool) -> Figure:
-    """How an axis over these values writes numbers: letters from ten thousand on, whole decades."""
+def ticks(values: Array, *, log: bool, most: int = 6) -> Figure:
+    """How an axis over these values writes numbers: letters from ten thousand on, whole decades.
+
+    Args:
+        values: What the axis shows.
+        log: Whether it is in decades.
+        most: About how many decades have room for a label.
+    """
     seen = np.abs(values[np.isfinite(values)])
     top = float(seen.max()) if len(seen) else 0.0
-    out: Figure = {"exponentformat": "SI" if top >= 1e4 else "none" if top >= 1e-3 else "power"}
+    tiny = top < 1e-3 or (log and float(seen[seen > 0].min()) < 1e-3)
+    out: Figure = {"exponentformat": "SI" if top >= 1e4 else "power" if tiny else "none"}
     if log:
         width = float(np.ptp(decades(values[np.isfinite(values)])))
-        out |= {"dtick": max(1, round(width / 6))} if width >= 2 else {}
+        out |= {"dtick": max(1, round(width / most))} if width >= 2 else {}
     return out
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..config import DEFAULT_PROBLEM
 from ..indicators import REFERENCE as CORNER
 from ..live import arrow, number
-from . import correlation, curves, drawing, figures, maps, words
+from . import correlation, curves, drawing, figures, maps, pairs, words
+from .choice import choice
 from .facts import Box, Facts, block_curve, front_of
 from .markup import Section, count, esc, grid, listed, paragraph, plot
 from .markup import words as word_table
@@ -120,16 +121,8 @@ def answer(facts: Facts) -> Section:
         return Section("answer", "The answer", finding, paragraph(words.finding(facts)))
     thin = thinned(facts)
     body = _matrix(thin, facts)
-    if len(facts.columns) > 2 and len(thin.front) > 1:
-        spec = figures.parallel(thin)
-        spec["layout"]["meta"] = [words.name_of(facts, int(row)) for row in thin.front]
-        body += "<h3>The front over all axes at once</h3>" + plot(
-            "parallel", spec,
-            "One line per front member, coloured by the first objective; better is always down. "
-            "Drag along an axis to keep part of it, drag several to combine; the table below "
-            "follows. Click an axis to let go.",
-            label="Parallel coordinates of the front",
-        )  # fmt: skip
+    if len(facts.objectives) > 1 and len(thin.front) > 1:
+        body += choice(thin, facts)
     body += front_table(thin, len(facts.front)) + _correlations(facts)
     return Section("answer", "The answer", finding, body)
 
@@ -148,7 +141,10 @@ def _correlations(facts: Facts) -> str:
         f"{count(len(every), 'feasible candidate')} of the search; empty where one never changes."
     )
     heading = "<h3>How objectives go together</h3>"
-    return heading + plot("correlation", spec, told, label="Correlation of objectives")
+    return heading + plot(
+        "correlation", spec, told, label="Correlation of objectives",
+        least=150 + 48 * len(facts.objectives),
+    )  # fmt: skip
 
 
 def thinned(facts: Facts) -> Facts:
@@ -168,15 +164,25 @@ def _matrix(facts: Facts, whole: Facts) -> str:
     """The front matrix with its caption; baselines only where they do not crowd out the front."""
     names = [words.name_of(facts, int(row)) for row in facts.front]
     m = len(facts.objectives)
-    light, drawn_from = figures.cloud(facts, max(m * (m - 1) // 2, 1))
+    light, drawn_from = figures.cloud(facts, m if m > pairs.MOST else max(m * (m - 1) // 2, 1))
     found = _group_fronts(facts) or [figures.front_series(facts, names)]
     series = [light, *_baselines(facts, firm=False), *found]
     dense = figures.dense_series(facts)
     series += [dense] if dense is not None else []
     if facts.knee is not None and m > 1:
         series.append(figures.knee_series(facts, words.name_of(facts, facts.knee)))
-    spec, outside = figures.matrix(facts.objectives, series)
+    html = ""
+    if m > pairs.MOST:
+        pair, outside = pairs.rivals(facts.pool.fitness[facts.front]), 0
+        spec, html = (
+            pairs.pair_plot(facts.objectives, series, pair),
+            pairs.picks(facts.objectives, pair),
+        )
+    else:
+        spec, outside = figures.matrix(facts.objectives, series)
     told = [f"{count(len(whole.front), 'front member')}, {words.budget(whole)}."]
+    if m > pairs.MOST:
+        told.append("Shown first are the two objectives that go together least over the front.")
     if len(found) > 1:
         told.append("One front per configuration; the table lists that of all runs together.")
     if len(facts.front) < len(whole.front):
@@ -195,7 +201,8 @@ def _matrix(facts: Facts, whole: Facts) -> str:
         )
     told.append("Click a point to mark it everywhere and in the table.")
     label = f"Candidates and front: {words.wanted(facts)}"
-    return plot("front", spec, " ".join(told), label=label)
+    least = 180 + 150 * (m - 1) if 2 < m <= pairs.MOST else 0
+    return html + plot("front", spec, " ".join(told), label=label, least=least)
 
 
 def _group_fronts(facts: Facts) -> list[figures.Series]:
@@ -242,11 +249,13 @@ def journey(facts: Facts) -> Section:
     ]
     told = box_text(facts, facts.track)
     told += " Minutes are active search time, interruptions left out."
-    body = plot("growth", curves.growth(facts, lines), told, label="Hypervolume over time")
+    body = plot(
+        "growth", curves.growth(facts, lines), told, label="Hypervolume over time", least=560
+    )
     body += "<h3>Best value of each objective so far</h3>" + plot(
         "best", curves.best_values(facts),
         "Best feasible value after each generation; a step, because nothing is known in between.",
-        label="Best values over evaluations",
+        label="Best values over evaluations", least=300 * min(len(facts.objectives), 3),
     )  # fmt: skip
     return Section("journey", "How it got there", words.speed(facts), body)
 
@@ -285,8 +294,9 @@ def look(facts: Facts) -> Section | None:
     )
     caption = words.map_caption(found, len(thin.front), len(facts.front))
     body += plot(
-        "map", maps.genome_map(thin, found), caption, label="What front members keep, by depth"
-    )
+        "map", maps.genome_map(thin, found), caption, label="What front members keep, by depth",
+        least=620,
+    )  # fmt: skip
     return Section("map", "What the answers look like", words.habit(spared, cut), body)
 
 

@@ -42,13 +42,13 @@ def front_table(facts: Facts, total: int) -> str:
     return (
         f"<h3>{count(total, 'front member')}{shown}</h3>"
         '<p class="note">Click a heading to sort, a row to choose. Bold marks the best value of an '
-        "objective. "
-        '<span id="brush-told" role="status"></span></p>'
+        "objective, pale rows lie outside the limits. "
+        '<label><input type="checkbox" id="only-inside"> Hide those</label></p>'
         f'<div class="scroll"><table id="front-table"><thead>{_head(facts, plan)}</thead>'
         f"<tbody>{rows}</tbody></table></div>"
         '<p class="note">Build the chosen candidate (the knee, until you choose):</p>'
         f'<div class="command"><pre><code id="export-command">{command}</code></pre>'
-        '<button class="copy" id="copy" type="button">Copy</button></div>'
+        '<button class="copy" data-copy="export-command" type="button">Copy</button></div>'
     )
 
 

@@ -104,16 +104,17 @@ def span_of_front(facts: Facts) -> str:
     if len(facts.objectives) == 1:
         column = facts.objectives[0]
         return f"The best {column.name} is {_value(facts, facts.best[0], column, 0)}"
-    first, second = facts.objectives[:2]
-    a, b = facts.best[:2]
-    if len(facts.front) == 1 or a == b:
-        return (
-            "One candidate is best in everything" if len(facts.front) == 1 else "The front is flat"
-        )
+    if len(facts.front) == 1:
+        return "One candidate is best in everything"
+    first, a = facts.objectives[0], facts.best[0]
+    j = next((j for j, row in enumerate(facts.best) if row != a), None)
+    if j is None:
+        return "The front is flat"
+    second, b = facts.objectives[j], facts.best[j]
     return (
         f"The front reaches from {first.name} {_value(facts, a, first, 0)} at {second.name} "
-        f"{_value(facts, a, second, 1)} to {first.name} {_value(facts, b, first, 0)} at "
-        f"{second.name} {_value(facts, b, second, 1)}"
+        f"{_value(facts, a, second, j)} to {first.name} {_value(facts, b, first, 0)} at "
+        f"{second.name} {_value(facts, b, second, j)}"
     )
 
 

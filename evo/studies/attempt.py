@@ -16,6 +16,7 @@ from ..folders import LOCK, take_lock
 from ..live import Lines, heading_of
 from ..run import Run
 from ..schema import FILE
+from .folder import Found
 from .plan import Cell
 
 LOG = "log.txt"
@@ -38,7 +39,7 @@ class Event:
     """
 
     kind: str
-    cell: Cell
+    cell: Cell | Found
     evaluations: int = 0
     seconds: float = 0.0
     eta: float | None = None

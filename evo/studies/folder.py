@@ -36,6 +36,11 @@ class Found:
     folder: Path
 
     @property
+    def name(self) -> str:
+        """Folder of the run below that of the study."""
+        return self.folder.name
+
+    @property
     def begun(self) -> bool:
         """Whether there is a run."""
         return (self.folder / FILE).is_file()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .attempt import Event
-from .folder import State
+from .folder import Found, State
 from .plan import Cell
 
 
@@ -33,11 +33,11 @@ class Board:
         jobs: How many run at a time.
     """
 
-    def __init__(self, cells: Sequence[Cell], states: Sequence[State], jobs: int) -> None:
+    def __init__(self, cells: Sequence[Cell | Found], states: Sequence[State], jobs: int) -> None:
         self.jobs, self.total = jobs, len(cells)
-        self.failures: list[tuple[Cell, str]] = []
+        self.failures: list[tuple[Cell | Found, str]] = []
         self._groups: dict[tuple[str, str], Group] = {}
-        self._open: dict[str, Cell] = {}
+        self._open: dict[str, Cell | Found] = {}
         self._running: dict[str, Event] = {}
         for cell, state in zip(cells, states, strict=True):
             group = self._group(cell)
@@ -93,7 +93,7 @@ class Board:
                 left.append(max(0.0, whole - (event.seconds if event else 0.0)))
         return max(sum(left) / self.jobs, *left) if left else 0.0
 
-    def _group(self, cell: Cell) -> Group:
+    def _group(self, cell: Cell | Found) -> Group:
         key = (cell.problem, cell.label)
         return self._groups.setdefault(key, Group(*key))
 
