@@ -27,7 +27,7 @@ class Desk:
     Args:
         file: The log.
         evaluator: Judges; its cache holds everything recorded.
-        ids: Origin → exact bytes of a genome → id of the candidate.
+        ids: Origin → key of a genome → id of the candidate.
         anchors: Fitness of known references for the box, shape (k, m).
         diagnose: What changed since the log was begun, for error messages.
         box: Where hypervolumes are measured; fixed by the first generation.
@@ -103,7 +103,7 @@ class Phase:
     _mark: float = 0.0
     _own: dict[str, float] = field(default_factory=dict)  # seconds of the algorithm, not yet kept
     _seen: set[int] = field(default_factory=set)
-    _rows: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
+    _keys: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
 
     def __post_init__(self) -> None:
         self.front = Front(self.desk.evaluator.judges.n_searched)
@@ -152,7 +152,7 @@ class Phase:
         if stored is not None and recall is not None and recall(stored):
             return stored
         asked = self.algorithm.ask()
-        if stored is None or asked.rows()[: len(stored)] == stored.rows():
+        if stored is None or asked.keys()[: len(stored)] == stored.keys():
             return asked
         raise ReplayError(
             f"generation {self.number} of {self.origin} asks for other candidates than the "
@@ -167,7 +167,7 @@ class Phase:
             plan = f"chunk {desk.evaluator.planner.chunk}"
             desk.file.begin(self.origin, self.number, kept, plan)
         self._copy(kept)
-        desk.evaluator.rivals = list(self._rows.values()) if self.origin == SEARCH else ()
+        desk.evaluator.rivals = list(self._keys.values()) if self.origin == SEARCH else ()
         evaluation = desk.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
         if self.origin == SEARCH and self.number == 0:
             desk.settle(evaluation)
@@ -176,10 +176,10 @@ class Phase:
     def _copy(self, kept: Genomes) -> None:
         """Record what other phases have judged already as candidates of this one, too."""
         known, mine = self.desk.evaluator.known, self.desk.ids[self.origin]
-        rows = kept.rows()
-        found = [r for r in dict.fromkeys(rows) if r in known and r not in mine]
+        keys = kept.keys()
+        found = [i for i in first_rows(keys) if keys[i] in known and keys[i] not in mine]
         if found:
-            index = np.array([rows.index(r) for r in found], dtype=np.intp)
+            index = np.array(found, dtype=np.intp)
             evaluation = self.desk.evaluator(kept.take(index))
             self._append(kept, index, evaluation, copied=True)
 
@@ -192,7 +192,7 @@ class Phase:
             self.origin, self.number, index, some, evaluation,
             seconds=self._lap(), copied=copied, work=self.desk.worked(),
         )  # fmt: skip
-        self.desk.ids[self.origin].update(zip(some.rows(), ids, strict=True))
+        self.desk.ids[self.origin].update(zip(some.keys(), ids, strict=True))
         failed = [reason for reason in evaluation.reasons if reason]
         if failed and not copied:
             told = f"{len(failed)} of {len(ids)} candidates failed, the first: {failed[0]}"
@@ -203,15 +203,16 @@ class Phase:
         file, box = self.desk.file, self.desk.box
         assert box is not None
         fitness, violation = self._told(evaluation)
-        ids = [self.desk.ids[self.origin][row] for row in kept.rows()]
+        keys = kept.keys()
+        ids = [self.desk.ids[self.origin][key] for key in keys]
         new = [i for i in first_rows(ids) if ids[i] not in self._seen]
         self._seen.update(ids)
         feasible = evaluation.ok[new] & (violation[new] == 0)
         entered, left = self.front.add([ids[i] for i in new], fitness[new], feasible)
-        rows = kept.rows()
-        self._rows |= {ids[i]: rows[i] for i in new if ids[i] in entered}
+        mine = set(entered)
+        self._keys |= {ids[i]: keys[i] for i in new if ids[i] in mine}
         for gone in left:
-            del self._rows[gone]
+            del self._keys[gone]
         if not replayed:
             marked = (entered, left) if self.origin == SEARCH else ((), ())
             file.complete(
