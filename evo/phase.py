@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,6 +101,7 @@ class Phase:
     front: Front = field(init=False)
     evaluations: int = 0
     _mark: float = 0.0
+    _late: bool = False  # whether violations are not recorded with their candidates
     _own: dict[str, float] = field(default_factory=dict)  # seconds of the algorithm, not yet kept
     _seen: set[int] = field(default_factory=set)
     _keys: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
@@ -124,7 +125,7 @@ class Phase:
             asked = self._ask(stored)
         kept = asked if room is None else asked.take(slice(0, room))
         if stored is not None and len(stored) > len(kept):
-            kept = stored
+            kept = asked.take(slice(0, len(stored)))
         if len(kept) == 0:
             return None
         recorded = self.desk.file.generation(self.origin, self.number)
@@ -146,13 +147,15 @@ class Phase:
             self.desk.file.add_work(self.origin, self.number, named)
         return replace(step, facts=facts)
 
-    def _ask(self, stored: Genomes | None) -> Genomes:
+    def _ask(self, stored: Sequence[bytes] | None) -> Genomes:
         """What the algorithm asks for; what is recorded already must be the beginning of it."""
-        recall = getattr(self.algorithm, "recall", None)
-        if stored is not None and recall is not None and recall(stored):
-            return stored
+        if stored is not None and self._recalls:
+            recalled = self.desk.file.asked_whole(self.origin, self.number)
+            if recalled is not None:
+                self.algorithm.recall(recalled)  # type: ignore[attr-defined]
+                return recalled
         asked = self.algorithm.ask()
-        if stored is None or asked.keys()[: len(stored)] == stored.keys():
+        if stored is None or asked.keys()[: len(stored)] == stored:
             return asked
         raise ReplayError(
             f"generation {self.number} of {self.origin} asks for other candidates than the "
@@ -160,12 +163,17 @@ class Phase:
             hint=f"evo resume {self.desk.file.folder} --warm-start begins a new run from the front",
         )
 
-    def _judge(self, kept: Genomes, stored: Genomes | None) -> Evaluation:
+    @property
+    def _recalls(self) -> bool:
+        return getattr(self.algorithm, "recalls", hasattr(self.algorithm, "recall"))
+
+    def _judge(self, kept: Genomes, stored: Sequence[bytes] | None) -> Evaluation:
         """Record what is asked, then judge and record whatever the log lacks."""
         desk = self.desk
+        self._late = desk.scales is None or stored is not None
         if stored is None or len(stored) < len(kept):
             plan = f"chunk {desk.evaluator.planner.chunk}"
-            desk.file.begin(self.origin, self.number, kept, plan)
+            desk.file.begin(self.origin, self.number, kept, plan, whole=self._recalls)
         self._copy(kept)
         desk.evaluator.rivals = list(self._keys.values()) if self.origin == SEARCH else ()
         evaluation = desk.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
@@ -188,8 +196,9 @@ class Phase:
     ) -> None:
         self.desk.remember()
         some = kept.take(index)
+        known = None if self.desk.scales is None else self._told(evaluation)[1]
         ids = self.desk.file.append(
-            self.origin, self.number, index, some, evaluation,
+            self.origin, self.number, index, some, evaluation, violation=known,
             seconds=self._lap(), copied=copied, work=self.desk.worked(),
         )  # fmt: skip
         self.desk.ids[self.origin].update(zip(some.keys(), ids, strict=True))
@@ -215,10 +224,11 @@ class Phase:
             del self._keys[gone]
         if not replayed:
             marked = (entered, left) if self.origin == SEARCH else ((), ())
+            late = np.flatnonzero(evaluation.ok) if self._late else ()
             file.complete(
                 self.origin, self.number, asked=len(kept), seconds=self._lap(),
                 hypervolume=box.hypervolume(self.front.fitness),
-                violation={ids[i]: float(violation[i]) for i in np.flatnonzero(evaluation.ok)},
+                violation={ids[i]: float(violation[i]) for i in late},
                 entered=marked[0], left=marked[1], work=self._own,
             )  # fmt: skip
         self._own = {}
