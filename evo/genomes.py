@@ -54,20 +54,12 @@ class Genomes:
 
     def rows(self) -> list[bytes]:
         """The exact bytes of each row, parts in order; equal bytes mean equal genomes."""
-        if len(self) == 0:
-            return []
-        flat = [
-            np.frombuffer(np.ascontiguousarray(values), np.uint8).reshape(len(self), -1)
-            for values in self.parts.values()
-        ]
-        width = sum(part.shape[1] for part in flat)
-        data = (flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)).tobytes()
-        return [data[i : i + width] for i in range(0, len(data), width)]
+        return [row.tobytes() for row in self._bytes()]
 
     def keys(self) -> list[bytes]:
         """One 16-byte content hash per row; worked out once, and known to whoever takes rows."""
         if self._keys is None:
-            self._remember([hashlib.blake2b(r, digest_size=16).digest() for r in self.rows()])
+            self._remember([hashlib.blake2b(r, digest_size=16).digest() for r in self._bytes()])
         assert self._keys is not None
         return list(self._keys)
 
@@ -84,6 +76,16 @@ class Genomes:
         if all(g._keys is not None or len(g) == 0 for g in many):
             whole._remember([key for g in many for key in g._keys or ()])
         return whole
+
+    def _bytes(self) -> NDArray[np.uint8]:
+        """All parts side by side, shape (n, bytes of a row)."""
+        flat = [
+            np.frombuffer(np.ascontiguousarray(values), np.uint8).reshape(len(self), -1)
+            for values in (self.parts.values() if len(self) else ())
+        ]
+        if len(flat) == 1:
+            return flat[0]
+        return np.concatenate(flat, axis=1) if flat else np.zeros((0, 0), np.uint8)
 
     def _remember(self, keys: list[bytes]) -> None:
         object.__setattr__(self, "_keys", keys)
