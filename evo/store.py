@@ -50,6 +50,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+PAGE = 4096  # bytes of a page of the file
+
+
 class RunFile:
     """The open run file of one folder; holds the folder's lock until closed.
 
@@ -97,7 +100,9 @@ class RunFile:
                 refuse_used(folder)  # again: another process may have been faster
                 layout = Layout.of(space)
                 packed = {} if starts is None else {"starts": b"".join(layout.pack(starts))}
-                _make(folder / "new.sqlite", {**meta, "parts": layout.parts}, columns, packed)
+                wide = layout.record.itemsize > PAGE  # fewer pages per genome then
+                meta = {**meta, "parts": layout.parts}
+                _make(folder / "new.sqlite", meta, columns, packed, 4 * PAGE if wide else PAGE)
                 os.replace(folder / "new.sqlite", folder / FILE)
                 return RunFile(folder, open_writer(folder), lock)
             except BaseException:
@@ -438,12 +443,14 @@ def check_columns(names: Sequence[str]) -> None:
 
 
 def _make(
-    file: Path, meta: Mapping[str, Any], columns: Sequence[Column], packed: Mapping[str, bytes]
-) -> None:
+    file: Path, meta: Mapping[str, Any], columns: Sequence[Column], packed: Mapping[str, bytes],
+    page: int,
+) -> None:  # fmt: skip
     for leftover in (file, file.with_name(file.name + "-journal")):
         leftover.unlink(missing_ok=True)
     connection = sqlite3.connect(file, isolation_level=None)
     try:
+        connection.execute(f"PRAGMA page_size = {page}")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)
         connection.execute("BEGIN")

@@ -160,7 +160,7 @@ def _at(
     """Genes of both at flat places, and the bounds there, each shape (k,)."""
     gene = places % first.shape[1]
     picked = (first.take(places), second.take(places), bounds.low[gene], bounds.high[gene])
-    a, b, low, high = (values.astype(np.float64) for values in picked)
+    a, b, low, high = (values.astype(np.float64, copy=False) for values in picked)
     return a, b, low, high
 
 

@@ -193,7 +193,7 @@ class Nursery:
         self._fill(found, n, self.sample)
         if (missing := n - sum(map(len, found))) > 0:
             found.append(self.fresh(self._everything(), missing))
-        return Genomes.concat(self.nothing(), *found)
+        return Genomes.concat(*[some for some in found if len(some)] or [self.nothing()])
 
     def _everything(self) -> Genomes:
         """All genomes of a small discrete space in random order; nothing for other spaces."""
