@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .algorithms import Algorithm
-from .archive import Box, Front
+from .archive import Box, Front, Volume
 from .errors import ObjectiveError, ReplayError
 from .evaluate import Evaluator, first_rows
 from .genomes import Genomes
@@ -101,6 +101,7 @@ class Phase:
     front: Front = field(init=False)
     evaluations: int = 0
     _mark: float = 0.0
+    _volume: Volume | None = None  # from the first generation on that is not replayed
     _late: bool = False  # whether violations are not recorded with their candidates
     _own: dict[str, float] = field(default_factory=dict)  # seconds of the algorithm, not yet kept
     _seen: set[int] = field(default_factory=set)
@@ -219,15 +220,20 @@ class Phase:
         feasible = evaluation.ok[new] & (violation[new] == 0)
         entered, left = self.front.add([ids[i] for i in new], fitness[new], feasible)
         mine = set(entered)
-        self._keys |= {ids[i]: keys[i] for i in new if ids[i] in mine}
+        arrived = [i for i in new if ids[i] in mine]
+        self._keys |= {ids[i]: keys[i] for i in arrived}
         for gone in left:
             del self._keys[gone]
         if not replayed:
             marked = (entered, left) if self.origin == SEARCH else ((), ())
+            if self._volume is None:
+                self._volume = Volume(box, self.front.fitness)
+            else:
+                self._volume.grow(self.front.fitness, fitness[arrived])
             late = np.flatnonzero(evaluation.ok) if self._late else ()
             file.complete(
                 self.origin, self.number, asked=len(kept), seconds=self._lap(),
-                hypervolume=box.hypervolume(self.front.fitness),
+                hypervolume=self._volume.value,
                 violation={ids[i]: float(violation[i]) for i in late},
                 entered=marked[0], left=marked[1], work=self._own,
             )  # fmt: skip
