@@ -42,11 +42,10 @@ class Genomes:
         return self.parts[name]
 
     def take(self, rows: slice | NDArray[Any] | Sequence[int]) -> Genomes:
-        """The rows asked for, by slice, indices or boolean mask, in that order.
-
-        Neighbouring rows in their order share the memory of these.
-        """
-        index = rows if isinstance(rows, slice) else _neighbours(np.asarray(rows))
+        """The rows asked for, by slice, indices or boolean mask, in that order."""
+        index = rows if isinstance(rows, slice) else np.asarray(rows)
+        if isinstance(index, np.ndarray) and index.size == 0:
+            index = index.astype(np.intp)
         taken = Genomes({name: values[index] for name, values in self.parts.items()})
         if self._keys is not None:
             chosen = np.arange(len(self))[index].tolist()
@@ -92,12 +91,3 @@ class Genomes:
 
     def _remember(self, keys: list[bytes]) -> None:
         object.__setattr__(self, "_keys", keys)
-
-
-def _neighbours(index: NDArray[Any]) -> NDArray[Any] | slice:
-    """Indices one after the other as a slice; others, and masks, as they are."""
-    if index.size == 0:
-        return index.astype(np.intp)
-    if index.dtype != np.bool_ and index[0] >= 0 and (np.diff(index) == 1).all():
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index

@@ -196,7 +196,7 @@ class Phase:
         self, kept: Genomes, index: NDArray[np.intp], evaluation: Evaluation, *, copied: bool
     ) -> None:
         self.desk.remember()
-        some = kept.take(index)
+        some = kept if len(index) == len(kept) else kept.take(index)
         known = None if self.desk.scales is None else self._told(evaluation)[1]
         ids = self.desk.file.append(
             self.origin, self.number, index, some, evaluation, violation=known,

@@ -37,9 +37,8 @@ class Guard:
         kept = self._inner.population
         rows = np.flatnonzero(kept.violation < FAILED)
         fitness, violation = kept.fitness[rows], kept.violation[rows]
-        return Population(
-            kept.genomes.take(rows), fitness, violation, feasible_ranks(fitness, violation)
-        )
+        genomes = kept.genomes if len(rows) == len(kept) else kept.genomes.take(rows)
+        return Population(genomes, fitness, violation, feasible_ranks(fitness, violation))
 
     @property
     def predicts(self) -> bool:
