@@ -9,15 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .indicators import (
-    EXACT_OBJECTIVES,
-    REFERENCE,
-    nondominated,
-    normalise,
-    reach,
-    swept,
-    unit_hypervolume,
-)
+from .indicators import nondominated, unit_hypervolume
 from .problem import Array
 from .view import SEARCH, RunView
 
@@ -76,42 +68,6 @@ class Box:
     def from_json(data: Mapping[str, Any]) -> Box:
         """The inverse of :meth:`to_json`."""
         return Box(tuple(data["ideal"]), tuple(data["nadir"]), str(data["rule"]))
-
-
-class Volume:
-    """The hypervolume of a front that grows, as :meth:`Box.hypervolume` would give it.
-
-    From six objectives on only what enters is looked at.
-
-    Args:
-        box: Where it is measured.
-        fitness: The front so far, shape (n, m).
-    """
-
-    def __init__(self, box: Box, fitness: Array) -> None:
-        self._box = box
-        self._exact = fitness.shape[1] <= EXACT_OBJECTIVES
-        self._reach = None if self._exact else reach(self._gaps(fitness))
-        self.value = box.hypervolume(fitness)
-
-    def grow(self, fitness: Array, entered: Array) -> None:
-        """Take in a changed front.
-
-        Args:
-            fitness: The whole front now, shape (n, m).
-            entered: Those of its rows that are new, shape (k, m).
-        """
-        if not len(entered):
-            return
-        if self._reach is None:
-            self.value = self._box.hypervolume(fitness)
-        else:
-            self._reach = np.maximum(self._reach, reach(self._gaps(entered)))
-            self.value = swept(self._reach, fitness.shape[1])
-
-    def _gaps(self, fitness: Array) -> Array:
-        scaled = np.maximum(normalise(fitness, self._box.ideal, self._box.nadir), 0.0)
-        return 1.0 - scaled / REFERENCE
 
 
 class Front:

@@ -120,6 +120,41 @@ def unit_hypervolume(fitness: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> 
     return swept(reach(1.0 - scaled[nondominated(scaled)] / REFERENCE), m)
 
 
+class UnitVolume:
+    """The hypervolume of a front that grows, as :func:`unit_hypervolume` would give it.
+
+    From six objectives on only what is new is looked at.
+
+    Args:
+        ideal: Shape (m,).
+        nadir: Shape (m,).
+        fitness: The front so far, shape (n, m).
+    """
+
+    def __init__(self, ideal: ArrayLike, nadir: ArrayLike, fitness: Array) -> None:
+        self._ideal, self._nadir, m = ideal, nadir, fitness.shape[1]
+        self._reach = reach(self._gaps(fitness)) if m > EXACT_OBJECTIVES else None
+        self.value = unit_hypervolume(fitness, ideal, nadir)
+
+    def grow(self, fitness: Array, new: Array) -> None:
+        """Take in a changed front.
+
+        Args:
+            fitness: The whole front now, shape (n, m).
+            new: Rows at least that were not in it before, shape (k, m).
+        """
+        if not len(new):
+            return
+        if self._reach is None:
+            self.value = unit_hypervolume(fitness, self._ideal, self._nadir)
+        else:
+            self._reach = np.maximum(self._reach, reach(self._gaps(new)))
+            self.value = swept(self._reach, fitness.shape[1])
+
+    def _gaps(self, fitness: Array) -> Array:
+        return 1.0 - np.maximum(normalise(fitness, self._ideal, self._nadir), 0.0) / REFERENCE
+
+
 def reach(gaps: Array) -> NDArray[np.float32]:
     """How far each ray from the reference point runs through what the rows dominate, (RAYS,).
 

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .algorithms import Algorithm
-from .archive import Box, Front, Volume
+from .archive import Box, Front
 from .errors import ObjectiveError, ReplayError
 from .evaluate import Evaluator, first_rows
 from .genomes import Genomes
+from .indicators import UnitVolume
 from .problem import Array, Evaluation
 from .store import SEARCH, RunFile
 
@@ -101,7 +102,7 @@ class Phase:
     front: Front = field(init=False)
     evaluations: int = 0
     _mark: float = 0.0
-    _volume: Volume | None = None  # from the first generation on that is not replayed
+    _volume: UnitVolume | None = None  # from the first generation on that is not replayed
     _late: bool = False  # whether violations are not recorded with their candidates
     _own: dict[str, float] = field(default_factory=dict)  # seconds of the algorithm, not yet kept
     _seen: set[int] = field(default_factory=set)
@@ -227,7 +228,7 @@ class Phase:
         if not replayed:
             marked = (entered, left) if self.origin == SEARCH else ((), ())
             if self._volume is None:
-                self._volume = Volume(box, self.front.fitness)
+                self._volume = UnitVolume(box.ideal, box.nadir, self.front.fitness)
             else:
                 self._volume.grow(self.front.fitness, fitness[arrived])
             late = np.flatnonzero(evaluation.ok) if self._late else ()
