@@ -350,7 +350,7 @@ class RunFile:
         copied: bool,
         violation: Array | None,
     ) -> list[tuple[Any, ...]]:
-        scaled = np.full(len(genomes), None) if violation is None else violation.astype(object)
+        told = [None] * len(genomes) if violation is None else violation.tolist()
         columns = zip(
             slots.tolist(),
             genomes.keys(),
@@ -358,7 +358,7 @@ class RunFile:
             evaluation.ok.tolist(),
             evaluation.reasons,
             evaluation.seconds.tolist(),
-            np.where(evaluation.ok, scaled, None).tolist(),
+            [v if ok else None for v, ok in zip(told, evaluation.ok, strict=True)],
             evaluation.violations.astype("<f8"),
             evaluation.shares.tolist(),
             evaluation.values.tolist(),

@@ -53,7 +53,9 @@ class Individuals:
     def merge(self, other: Individuals) -> Individuals:
         """These, then the others."""
         names = dict.fromkeys([*self._columns, *other._columns])
-        return Individuals({name: np.concatenate([self.get(name), other.get(name)]) for name in names})
+        return Individuals(
+            {name: np.concatenate([self.get(name), other.get(name)]) for name in names}
+        )
 
 
 Select = Callable[[Individuals, int, np.random.Generator], Individuals]

@@ -184,8 +184,10 @@ class Greedy:
             return np.array([known[v] for v in sorted(known)]).mean(axis=0)
         below = max((v for v in known if v < value), default=None)
         above = min((v for v in known if v > value), default=None)
-        if below is None or above is None:
-            return known[below if above is None else above]
+        if below is None:
+            return known[min(known)]
+        if above is None:
+            return known[below]
         share = (value - below) / (above - below)
         return known[below] + share * (known[above] - known[below])
 

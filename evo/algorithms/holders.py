@@ -31,7 +31,9 @@ class Slots:
         self._box = Box(weights.shape[1])
         self._holders: Numbers | None = None
 
-    def do(self, problem: Any, pop: Individuals, n: int, *_: Any, random_state: Any, **__: Any) -> Any:
+    def do(
+        self, problem: Any, pop: Individuals, n: int, *_: Any, random_state: Any, **__: Any
+    ) -> Any:
         """Pairs of positions in ``pop``: neighbours of a direction, now and then anybody."""
         k, t = self._near.shape
         rounds = -(-n // k)
@@ -85,7 +87,9 @@ class Twins:
         pop.set("converged", in_first, "diverse", in_second, "hidden", ~in_first)
         return pop[in_first | in_second]
 
-    def do(self, problem: Any, pop: Individuals, n: int, *_: Any, random_state: Any, **__: Any) -> Any:
+    def do(
+        self, problem: Any, pop: Individuals, n: int, *_: Any, random_state: Any, **__: Any
+    ) -> Any:
         """Restricted mating: each parent from the archive that holds more of the joint front."""
         sides = [np.flatnonzero(pop.get(side) == 1) for side in ("converged", "diverse")]
         front = nondominated(pop.get("F"))
