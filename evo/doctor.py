@@ -10,12 +10,15 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .errors import RegistryError
 from .folders import runs_home
+from .registry import KINDS, listing
 
 Status = Literal["ok", "warning", "bad"]
 
@@ -46,7 +49,8 @@ class Item:
     """One thing looked at.
 
     Args:
-        topic: What it belongs to: ``versions``, ``packages``, ``devices``, ``runs`` or ``models``.
+        topic: What it belongs to: ``versions``, ``packages``, ``plug-ins``, ``devices``, ``runs``
+            or ``models``.
         name: What was looked at.
         value: What was found.
         status: ``ok``, ``warning`` (works, with a catch) or ``bad`` (something will fail).
@@ -66,7 +70,7 @@ def examine(*, devices: bool = True) -> list[Item]:
     Args:
         devices: Whether to ask torch, in a process of its own, for its devices (some seconds).
     """
-    found = [*_versions(), *_packages(), _distribution(), _command()]
+    found = [*_versions(), *_packages(), _distribution(), _command(), *_plugins()]
     found += _devices() if devices else []
     return [*found, *_runs(), _model()]
 
@@ -170,6 +174,20 @@ def _command() -> Item:
         hint = f"it belongs to another Python than {sys.executable}; use python -m evo to be sure"
         return Item("packages", "command evo", path, "warning", hint)
     return Item("packages", "command evo", path)
+
+
+def _plugins() -> list[Item]:
+    """Who brings what through an entry point; one that cannot be read stops every command."""
+    try:
+        owners = Counter((e.owner, kind) for kind in KINDS for e in listing(kind))
+    except RegistryError as error:
+        hint = error.hint or "pip uninstall the one that is not wanted"
+        return [Item("plug-ins", "catalogue", error.message, "bad", hint)]
+    rows: dict[str, list[str]] = {}
+    for (owner, kind), count in owners.items():
+        if "(" in owner:  # our own operators and algorithms need no entry point
+            rows.setdefault(owner, []).append(f"{count} {kind}{'s' if count > 1 else ''}")
+    return [Item("plug-ins", owner, ", ".join(told)) for owner, told in rows.items()]
 
 
 def _devices() -> list[Item]:

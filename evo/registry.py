@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from .config import DEFAULT_PROBLEM, ProblemConfig, Ref, RunConfig
@@ -193,6 +194,11 @@ def _import(kind: str, ref: str, name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name
+        if name.endswith(".py"):
+            raise RegistryError(
+                f"{kind} {ref!r} names a file, expected a module",
+                hint=f"in the folder of the file: {Path(name).stem}:{ref.partition(':')[2]}",
+            ) from error
         if name == missing or name.startswith(missing + "."):
             raise RegistryError(
                 f"{kind} {ref!r}: there is no module called {missing!r}",

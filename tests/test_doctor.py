@@ -5,10 +5,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from evo import doctor
+from evo import doctor, registry
 from evo.cli import main
 from evo.doctor import examine, file_system
 
@@ -232,3 +233,42 @@ def test_command_line_tells_items_hints_and_code(monkeypatch, capsys):
     assert told["items"][1]["hint"] == "remove it"
     monkeypatch.setattr(doctor, "examine", lambda: items[:1])
     assert main(["doctor"]) == 0
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """Catalogues in place of what is installed, by the name of their package."""
+
+    def use(**catalogues):
+        points = [
+            SimpleNamespace(
+                name=name, value=f"{name}:CATALOGUE", module=name, load=lambda told=told: told,
+                dist=SimpleNamespace(name=name),
+            )
+            for name, told in catalogues.items()
+        ]  # fmt: skip
+        monkeypatch.setattr(registry, "entry_points", lambda group: points)
+        registry._table.cache_clear()
+
+    yield use
+    registry._table.cache_clear()
+
+
+def test_plugins_are_told_with_what_they_bring(plugins):
+    plugins(mine={"problem": {"mine/a": "a:A", "mine/b": "a:B"}, "operator": {"step": "a:C"}})
+
+    items = [i for i in examine(devices=False) if i.topic == "plug-ins"]
+
+    assert [(i.name, i.value, i.status) for i in items] == [
+        ("mine (mine:CATALOGUE)", "2 problems, 1 operator", "ok")
+    ]
+
+
+def test_plugins_that_stop_every_command_are_told(plugins):
+    plugins(one={"problem": {"x": "a:B"}}, two={"problem": {"x": "c:D"}})
+
+    (item,) = [i for i in examine(devices=False) if i.topic == "plug-ins"]
+
+    assert item.status == "bad"
+    assert "offered by both 'one (one:CATALOGUE)' and 'two (two:CATALOGUE)'" in item.value
+    assert "pip uninstall" in item.hint

@@ -1,4 +1,4 @@
-"""Every block of the README runs, in its order, in one empty folder."""
+"""Every block of the README and of the guides runs, in its order, in one empty folder."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ import sys
 from pathlib import Path
 
 import pytest
+from installing import leave_metadata
 
 from evo.cli.reading import choices
 from evo.view import read_run
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+GUIDES = ("problems", "operators", "experiments")
 SMALL = (
     "--generations 2 --population 8 --no-baseline --set problem.sizes.search=4 "
     "--set problem.sizes.validation=4 --set problem.sizes.calibration=4"
 )
 
 
-def blocks() -> list[tuple[str, str]]:
+def blocks(file: Path = README) -> list[tuple[str, str]]:
     """(language, code) of every block."""
-    return re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
+    return re.findall(r"```(\w+)\n(.*?)```", file.read_text(), re.DOTALL)
 
 
-def run(code: str, folder: Path, shell: list[str]) -> str:
+def run(code: str, folder: Path, shell: list[str], installed: str = "") -> str:
     """Output of a block; PATH begins with the interpreter's own folder."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = f"{installed}:{os.environ.get('PYTHONPATH', '')}".strip(":")
     settings = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    settings |= {"PYTHONPATH": found} if found else {}
     done = subprocess.run(
         [*shell, code], cwd=folder, env=settings, capture_output=True, text=True, timeout=900
     )
@@ -58,6 +63,24 @@ def replay(folder: Path, small: bool) -> dict[str, str]:
                 script = re.sub(r"--population 16 --generations 3", SMALL, script)
             printed[first] = run("set -e\n" + script, folder, ["bash", "-c"])
     return printed
+
+
+def follow(guide: Path, folder: Path) -> str:
+    """Run all blocks of a guide and return what they printed; packages are installed by hand."""
+    printed, installed = [], ""
+    for language, code in blocks(guide):
+        first = code.splitlines()[0]
+        if first.startswith("# my_"):
+            (folder / first.removeprefix("# ")).write_text(code)
+            continue
+        assert language == "bash"
+        before, _, after = code.partition("pip install -e plugin\n")
+        printed.append(run(f"set -e\n{before}", folder, ["bash", "-c"], installed))
+        if after:
+            leave_metadata(folder / "plugin")
+            installed = str(folder / "plugin")
+            printed.append(run(f"set -e\n{after}", folder, ["bash", "-c"], installed))
+    return "".join(printed)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +120,44 @@ def test_every_block_runs_as_it_is_printed(embedded: None, tmp_path: Path) -> No
 
 def test_every_block_runs_on_a_smaller_budget(embedded: None, tmp_path: Path) -> None:
     check(tmp_path, replay(tmp_path, small=True))
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_block_of_a_guide_runs(name: str, tmp_path: Path) -> None:
+    told = follow(ROOT / name / "README.md", tmp_path)
+
+    expected = {
+        "problems": ({"depots", "wide", "largest", "mine"}, 3, 2),
+        "operators": ({"far", "farther", "by-kind", "semo"}, 2, 2),
+        "experiments": (set(), 0, 0),
+    }
+    names, checks, tests = expected[name]
+    runs = {f.name: read_run(f) for f in (tmp_path / "runs").glob("*")}
+    assert set(runs) == names
+    assert all(view.complete for view in runs.values())
+    assert told.count(" items hold") == checks
+    assert len(re.findall(r"(\d+) of \1 items hold", told)) == checks
+    assert len(re.findall(r"\d passed", told)) == tests
+    if name == "problems":
+        wide = runs["wide"].candidates
+        assert (wide.values[wide.on_front, 1] < 60).all()
+        assert "my_depots.problem:MyDepots" in told.splitlines()[-1]
+    if name == "operators":
+        assert "6 of 6 runs" in told
+        assert (tmp_path / "moves" / "zdt1-nsga2-far-s2").is_dir()
+    if name == "experiments":
+        assert "12 of 12 runs" in told
+        assert (tmp_path / "paper" / "compare.html").is_file()
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_is_short_and_the_readme_names_it(name: str) -> None:
+    text = (ROOT / name / "README.md").read_text()
+
+    assert "How do I add" in text
+    assert "evo new" in text
+    assert len(text.splitlines()) <= 80
+    assert f"({name}/README.md)" in README.read_text()
 
 
 def test_the_readme_has_the_two_commands() -> None:

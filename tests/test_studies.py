@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -20,8 +21,8 @@ from evo.errors import StoreError
 from evo.folders import take_lock
 from evo.run import Run
 from evo.studies import read_study, study_from
+from evo.studies.attempt import Event
 from evo.studies.folder import State
-from evo.studies.processes import Event
 from evo.studies.progress import Board
 from evo.view import read_run
 
@@ -276,6 +277,61 @@ def test_failed_cells_are_told_and_stop_no_other(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "2 of 6 runs" in out
     assert "failed deadly-random-s0: its process was killed by SIGKILL" in out
+
+
+# ---- on Ray
+
+
+def test_a_study_on_a_ray_that_is_not_installed_is_refused(tmp_path, capsys, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "ray" else real(name, *a)
+    )
+    (tmp_path / "small.toml").write_text(SMALL)
+
+    code = main(
+        ["study", str(tmp_path / "small.toml"), "--ray", "local", "--out", str(tmp_path / "out")]
+    )
+
+    assert code == 2
+    assert "evo study --ray needs Ray, which is not installed" in capsys.readouterr().err
+
+
+NO_RAY = importlib.util.find_spec("ray") is None
+needs_ray = pytest.mark.skipif(NO_RAY, reason="ray is not installed (extra ray)")
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_study_on_ray_leaves_the_same_runs(done, tmp_path):
+    words = ["study", str(done / "s.toml"), "--ray", "local", "--jobs", "2"]
+
+    ended = subprocess.run([sys.executable, "-m", "evo", *words, "--out", str(tmp_path / "out")])
+
+    assert ended.returncode == 0
+    _, cells = read_study(tmp_path / "out")
+    assert len(cells) == 8
+    for cell in cells:
+        same(cell.folder, done / "out" / cell.folder.name)
+
+
+@pytest.mark.slow
+@needs_ray
+def test_cells_whose_task_dies_on_ray_stop_no_other(tmp_path):
+    (tmp_path / "f.toml").write_text(FAILING)
+    words = ["study", str(tmp_path / "f.toml"), "--ray", "local", "--jobs", "1", "--json"]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "evo", *words, "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )  # fmt: skip
+
+    told = json.loads(ended.stdout.splitlines()[-1])
+    why = {row["run"]: row["why"] for row in told["failed"]}
+    assert (ended.returncode, told["finished"]) == (1, 2)
+    assert set(why) == {f"{p}-random-s{s}" for p in ("deadly", "hopeless") for s in (0, 1)}
+    assert why["deadly-random-s0"].startswith("its task died: ")
+    assert "the text is gone" in why["hopeless-random-s1"]
 
 
 # ---- how far it is

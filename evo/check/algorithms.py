@@ -48,6 +48,9 @@ class _Trial:
         fitness, violation = _judge(genomes)
         if self.objectives == 1:
             fitness = fitness.sum(axis=1, keepdims=True)
+        if self.objectives == 3:  # the third is opposed to the sum of the others
+            third = 1e4 / (1.0 + fitness.sum(axis=1, keepdims=True))
+            fitness = np.concatenate([fitness, third], axis=1)
         return fitness, violation * self.constrained
 
     def drive(self, algorithm: Algorithm, fail: bool = False) -> Iterator[Genomes]:
@@ -80,16 +83,24 @@ def check_algorithm(
         asked = found.attempt("searching", lambda: list(trial.drive(trial.make())))
         if asked is None:
             return found
-        _check_asked(asked, found)
+        _check_asked(trial, asked, found)
         for item in (
-            _check_repeats, _check_neighbours, _check_order, _check_inputs, _check_failures,
-            _check_exhausted,
+            _check_repeats, _check_neighbours, _check_order, _check_inputs, _check_kept,
+            _check_failures, _check_exhausted, _check_three,
         ):  # fmt: skip
             found.attempt(
                 item.__name__.removeprefix("_check_"), lambda item=item: item(trial, found)
             )
     found.attempt("outside chance", lambda: _check_outside_chance(trial, asked, found))
     return found
+
+
+def drive(
+    algorithm: str | Factory, *, population: int = 12, generations: int = 5, seed: int = 0
+) -> list[Genomes]:
+    """Every batch that an algorithm asks for on the space it is tried on, of which it is told."""
+    trial = _suited(_Trial(algorithm, population, generations, seed), Findings())
+    return list(trial.drive(trial.make()))
 
 
 def _suited(trial: _Trial, found: Findings) -> _Trial:
@@ -139,9 +150,15 @@ def _judge(genomes: Genomes) -> tuple[Array, Array]:
     return np.stack([cost, damage], axis=1), np.maximum(0.0, cost - 3.0 * weights.sum() * 0.6)
 
 
-def _check_asked(asked: list[Genomes], found: Findings) -> None:
-    space = _space()
-    found.expect(len(asked[0]), "asks for candidates", "asks for nothing at first")
+def _check_asked(trial: _Trial, asked: list[Genomes], found: Findings) -> None:
+    space, sizes = _space(), [len(genomes) for genomes in asked]
+    if not found.expect(asked, "asks for candidates", "asks for nothing at first"):
+        return
+    detail = f"{sizes} of a population of {trial.population}"
+    full = sizes[0] == trial.population and max(sizes) <= trial.population
+    found.expect(full, "asks for a population", "asks for more or less than a population", detail)
+    on = len(sizes) == trial.generations
+    found.expect(on, "goes on asking", "stops asking in a space that is not used up", detail)
     found.legal("asked genomes", lambda: space.check(Genomes.concat(*asked)))
     keys = Genomes.concat(*asked).keys()
     twice = len(keys) - len(set(keys))
@@ -199,6 +216,31 @@ def _check_inputs(trial: _Trial, found: Findings) -> None:
         untouched &= same_genomes(kept[0], asked)
         untouched &= np.array_equal(kept[1], fitness) and np.array_equal(kept[2], violation)
     found.expect(untouched, "leaves what it is told alone", "changes what it is told")
+
+
+def _check_kept(trial: _Trial, found: Findings) -> None:
+    """Each genome it keeps has the values that were told of it."""
+    algorithm = trial.make()
+    list(trial.drive(algorithm))
+    kept = algorithm.population
+    fitness, violation = trial.judge(kept.genomes)
+    good = np.array_equal(kept.fitness, fitness) and np.array_equal(kept.violation, violation)
+    found.expect(good, "keeps what it was told", "keeps other values than it was told")
+
+
+def _check_three(trial: _Trial, found: Findings) -> None:
+    """Three objectives are searched like two, or refused with a sentence."""
+    three = replace(trial, objectives=3)
+    if trial.objectives == 1:
+        return
+    try:
+        algorithm = three.make()
+    except ConfigError as error:
+        found.append(Finding("three objectives are refused", True, error.message))
+        return
+    asked = found.attempt("searching three objectives", lambda: list(three.drive(algorithm)))
+    if asked is not None:
+        found.append(Finding("searches three objectives", True))
 
 
 def _check_failures(trial: _Trial, found: Findings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,14 +61,13 @@ def failed(findings: Sequence[Finding]) -> list[Finding]:
 
 @contextmanager
 def watching_chance(found: Findings) -> Iterator[None]:
-    """Find out whether the block drew from the global generators of Python or NumPy."""
-    before = _global_state()
+    """Find out whether the block drew from the global generators of Python, NumPy or PyTorch."""
+    before = _global_states()
     yield
-    found.expect(
-        before == _global_state(),
-        "leaves the global generators alone",
-        "uses the global generators",
-    )
+    after = _global_states()
+    used = [name for name in before if before[name] != after[name]]
+    good, bad = "leaves the global generators alone", "uses the global generators"
+    found.expect(not used, good, bad, f"of {', '.join(used)}")
 
 
 def same_genomes(first: Genomes, second: Genomes) -> bool:
@@ -81,7 +81,11 @@ def copy_genomes(genomes: Genomes) -> Genomes:
     return Genomes({name: values.copy() for name, values in genomes.parts.items()})
 
 
-def _global_state() -> tuple[object, str, str]:
-    """What the generators of Python and NumPy would give next."""
+def _global_states() -> dict[str, object]:
+    """What the generators of Python, NumPy and, once it is loaded, PyTorch would give next."""
     state: Any = np.random.get_state()  # noqa: NPY002 - read to prove that nobody draws from it
-    return random.getstate(), str(state[1].tolist()), str(state[2:])
+    states: dict[str, object] = {
+        "random": random.getstate(), "numpy.random": (str(state[1].tolist()), str(state[2:])),
+    }  # fmt: skip
+    torch: Any = sys.modules.get("torch")
+    return states if torch is None else {**states, "torch": torch.get_rng_state().tolist()}

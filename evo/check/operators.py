@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from operators import RNG
+
 from ..errors import ConfigError
 from ..space import Choice, Integer, Mask, Part, Real, Subset
 from ..streams import stream
@@ -17,6 +19,8 @@ from .findings import Finding, Findings, watching_chance
 Role = Literal["sampling", "crossover", "mutation"]
 
 _BOXED = ("choice", "integer", "mask", "real")
+_DRAWS = 5  # what seldom happens shows in one of several
+_COPY = "a later change of one would change the other"
 
 
 def check_operator(
@@ -36,11 +40,10 @@ def check_operator(
     """
     role = role or role_of(operator)
     found = Findings()
-    kinds = getattr(operator, "kinds", _BOXED)
+    parts = {part.kind: part for part in _parts()}
     with watching_chance(found):
-        for part in _parts():
-            if part.kind in kinds:
-                _check_kind(operator, role, part, n, seed, found)
+        for kind in _check_kinds(operator, tuple(parts), found):
+            _check_kind(operator, role, parts[kind], n, seed, found)
     return found
 
 
@@ -71,49 +74,87 @@ def _parts() -> list[Part]:
     ]
 
 
+def _check_kinds(operator: Any, known: tuple[str, ...], found: Findings) -> tuple[str, ...]:
+    """The kinds to try it on."""
+    kinds = getattr(operator, "kinds", _BOXED)
+    named = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    strange = sorted(set(named) - set(known))
+    detail = f"got {kinds!r}; there are {', '.join(known)}"
+    found.expect(
+        named and not strange and not isinstance(kinds, str),
+        "declares known kinds of genes",
+        "kinds must be a set of kinds of genes",
+        detail,
+    )
+    return tuple(k for k in known if k in named)
+
+
+def _rows(part: Part, k: int, rng: RNG) -> NDArray[Any]:
+    """Legal rows; where there are several, some of boxed genes lie on the bounds."""
+    rows = part.sample(k, rng)
+    if part.kind in _BOXED and k > 1:
+        rows[: k // 4], rows[k // 4 : k // 2] = part.bounds.low, part.bounds.high
+        rows = rng.permutation(rows)
+    return rows
+
+
 def _check_kind(operator: Any, role: Role, part: Part, n: int, seed: int, found: Findings) -> None:
     what = f"{part.kind} genes"
-    rows = {k: part.sample(k, stream(seed, part.kind, k)) for k in (n, 1, 0)}
-    other = {k: part.sample(k, stream(seed, part.kind, "other", k)) for k in rows}
+    given = {
+        k: [_rows(part, k, stream(seed, part.kind, side, k)) for side in ("first", "second")]
+        for k in (n, 1, 0)
+    }
+    kept = [a.copy() for a in (*given[n], part.bounds.low, part.bounds.high)]
 
-    def move(k: int, name: str = "move") -> list[NDArray[Any]]:
-        rng = stream(seed, name)
+    def move(k: int, draw: int = 0) -> list[NDArray[Any]]:
+        rng = stream(seed, "move", draw)
         if role == "sampling":
             return [np.asarray(operator(k, part.bounds, rng))]
         if role == "mutation":
-            return [np.asarray(operator(rows[k], part.bounds, rng))]
-        return [np.asarray(c) for c in operator(rows[k], other[k], part.bounds, rng)]
+            return [np.asarray(operator(given[k][0], part.bounds, rng))]
+        return [np.asarray(c) for c in operator(*given[k], part.bounds, rng)]
 
-    _check_results(move, rows, part, what, found)
-    kept = [rows[n].copy(), other[n].copy(), part.bounds.low.copy(), part.bounds.high.copy()]
-    first = found.attempt(f"moving {what} again", lambda: move(n))
-    if first is None:
-        return
-    same = [rows[n], other[n], part.bounds.low, part.bounds.high]
+    children = 2 if role == "crossover" else 1
+    for k in given:
+        _check_results(move, k, part, children, what, found)
+    same = [*given[n], part.bounds.low, part.bounds.high]
     untouched = all(np.array_equal(a, b) for a, b in zip(kept, same, strict=True))
     found.expect(untouched, f"leaves {what} alone", f"changes the {what} it is given")
-    repeated = all(np.array_equal(a, b) for a, b in zip(first, move(n), strict=True))
+    twice = found.attempt(f"moving {what} again", lambda: (move(n), move(n)))
+    if twice is None:
+        return
+    first, again = twice
+    shared = any(np.shares_memory(out, a) for out in first for a in given[n])
+    found.expect(not shared, f"returns new {what}", f"returns the {what} it is given", _COPY)
+    repeated = len(first) == len(again) and all(map(np.array_equal, first, again))
     found.expect(repeated, f"repeats on {what}", f"differs on {what} for the same stream")
 
 
 def _check_results(
-    move: Callable[[int], list[NDArray[Any]]],
-    rows: dict[int, NDArray[Any]],
+    move: Callable[..., list[NDArray[Any]]],
+    k: int,
     part: Part,
+    children: int,
     what: str,
     found: Findings,
 ) -> None:
-    """Shape, dtype and bounds for many rows, one row and none."""
-    for k, given in rows.items():
-        out = found.attempt(f"moving {k} rows of {what}", lambda k=k: move(k))
-        if out is None:
-            continue
-        shapes = [(o.shape, o.dtype) for o in out]
-        good = all(s == ((k, *part.shape), given.dtype) for s in shapes)
-        told = f"got {shapes[0][0]} {shapes[0][1]}, expected {(k, *part.shape)} {given.dtype}"
-        name = f"{what}, n = {k}"
-        if found.expect(
-            good, f"shape and dtype hold: {name}", f"wrong shape or dtype: {name}", told
-        ):
-            inside = all(((o >= part.bounds.low) & (o <= part.bounds.high)).all() for o in out)
-            found.expect(inside, f"stays in the bounds: {name}", f"leaves the bounds: {name}")
+    """Number, shape, dtype and bounds of what comes of k rows."""
+    name = f"{what}, n = {k}"
+    draws = found.attempt(
+        f"moving {k} rows of {what}", lambda: [move(k, draw) for draw in range(_DRAWS)]
+    )
+    if draws is None:
+        return
+    wanted = [((k, *part.shape), part.dtype)] * children
+    got = [[(out.shape, out.dtype) for out in outs] for outs in draws]
+    wrong = next((layout for layout in got if layout != wanted), None)
+    told = f"got {_told(wrong or [])}, expected {_told(wanted)}"
+    good, bad = f"shape and dtype hold: {name}", f"wrong shape or dtype: {name}"
+    if found.expect(wrong is None, good, bad, told):
+        low, high = part.bounds.low, part.bounds.high
+        inside = all(((out >= low) & (out <= high)).all() for outs in draws for out in outs)
+        found.expect(inside, f"stays in the bounds: {name}", f"leaves the bounds: {name}")
+
+
+def _told(layouts: list[tuple[Any, Any]]) -> str:
+    return " and ".join(f"{shape} {dtype}" for shape, dtype in layouts) or "nothing"

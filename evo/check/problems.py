@@ -1,27 +1,30 @@
-"""Tries what a problem and its objectives promise."""
+"""Tries what a problem promises."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import EvoError
 from ..genomes import Genomes
-from ..problem import Array, Constraint, Context, Objective, Problem
+from ..problem import Constraint, Context, Objective, Problem
 from ..schema import FIXED_COLUMNS
 from ..space import SearchSpace
 from ..streams import stream
-from .findings import Finding, Findings, copy_genomes, same_genomes, watching_chance
+from .findings import Finding, Findings, copy_genomes, failed, same_genomes, watching_chance
+from .objectives import check_judge, check_sharing, near
 
 
 def check_problem(
-    problem: Problem, *, n: int = 8, seed: int = 0, device: str = "cpu"
+    problem: Problem,
+    *,
+    n: int = 8,
+    seed: int = 0,
+    device: str = "cpu",
+    rebuild: Callable[[], Problem] | None = None,
 ) -> list[Finding]:
     """Try everything a problem promises, on ``n`` sampled candidates.
 
@@ -33,12 +36,16 @@ def check_problem(
         n: Candidates to judge, 3 or more.
         seed: For sampling and for the context.
         device: Where to judge.
+        rebuild: Builds the same problem anew, as every worker and every resumed run does; None
+            tries no such thing.
     """
     found = Findings()
     missing = [
         k for k in ("space", "objectives", "constraints", "batch") if not hasattr(problem, k)
     ]
     if not found.expect(not missing, "has all required parts", "lacks required parts", missing):
+        return found
+    if not _check_types(problem, found):
         return found
     context = Context(device=device, seed=seed)
     with watching_chance(found):
@@ -49,26 +56,28 @@ def check_problem(
             _check_judging(problem, genomes, context, found)
             _check_illegal(problem, genomes, context, found)
             _check_extras(problem, genomes, context, found)
+            if rebuild is not None and not failed(found):
+                _check_rebuilt(problem, rebuild, genomes, context, found)
     return found
 
 
-def check_objective(
-    objective: Objective, problem: Problem, *, n: int = 8, seed: int = 0, device: str = "cpu"
-) -> list[Finding]:
-    """Try one objective on the batches of a problem.
-
-    Args:
-        objective: What is tried.
-        problem: Whose batches it is tried on.
-        n: Candidates to judge, 3 or more.
-        seed: For sampling and for the context.
-        device: Where to judge.
-    """
-    found = Findings()
-    genomes = problem.space.sample(n, stream(seed, "check"))
-    with watching_chance(found):
-        _check_judge(objective, problem, genomes, Context(device=device, seed=seed), found)
-    return found
+def _check_types(problem: Problem, found: Findings) -> bool:
+    """Whether the required parts are what everything after them stands on."""
+    parts = {
+        "space": ((problem.space,), SearchSpace),
+        "objectives": (problem.objectives, Objective),
+        "constraints": (problem.constraints, Constraint),
+    }
+    for name, (values, kind) in parts.items():
+        row = values if isinstance(values, Sequence) else ()
+        strange = [type(v).__name__ for v in row if not isinstance(v, kind)]
+        strange += [] if isinstance(values, Sequence) else [f"a {type(values).__name__}"]
+        good = f"{name} made of evo.{kind.__name__}"
+        if not found.expect(
+            not strange, good, good.replace("made", "not made"), f"got {', '.join(strange)}"
+        ):
+            return False
+    return True
 
 
 def _check_space(space: SearchSpace, n: int, seed: int, found: Findings) -> None:
@@ -126,87 +135,10 @@ def _check_judging(problem: Problem, genomes: Genomes, context: Context, found: 
         same_genomes(kept, genomes), "batch leaves its input alone", "batch changes its input"
     )
     for judge in (*problem.objectives, *problem.constraints):
-        _check_judge(judge, problem, genomes, context, found)
-    start = time.perf_counter()
-    forward = _on_one_batch(problem.objectives, problem, genomes, context, found)
-    each = (time.perf_counter() - start) / len(genomes)
-    found.append(Finding("cost per candidate", True, f"{each * 1000:.4g} ms at n = {len(genomes)}"))
-    backward = _on_one_batch(problem.objectives[::-1], problem, genomes, context, found)
-    if forward is None or backward is None:
-        return
-    steps = {o.name: o.resolution for o in problem.objectives}
-    far = [k for k, v in forward.items() if not _near(v, backward[k], steps[k])]
-    good, bad = "objectives can share a batch", "objectives change the batch they share"
-    found.expect(not far, good, bad, f"{far} depend on the order of judging")
-
-
-def _on_one_batch(
-    judges: Sequence[Objective],
-    problem: Problem,
-    genomes: Genomes,
-    context: Context,
-    found: Findings,
-) -> dict[str, Array] | None:
-    batch = problem.batch(genomes, context)
-    return found.attempt("judging on one batch", lambda: {o.name: o(batch) for o in judges})
-
-
-def _check_judge(
-    judge: Objective | Constraint,
-    problem: Problem,
-    genomes: Genomes,
-    context: Context,
-    found: Findings,
-) -> None:
-    """One finite value per candidate, whatever the neighbours, the chunk and the repetition."""
-    what = f"{'objective' if isinstance(judge, Objective) else 'constraint'} {judge.name!r}"
-    kept = copy_genomes(genomes)
-
-    def values(rows: Any) -> Array:
-        return judge(problem.batch(genomes.take(rows), context))
-
-    whole = found.attempt(what, lambda: values(slice(None)))
-    if whole is None:
-        return
-    good = f"{what} gives one finite number per candidate"
-    bad = np.flatnonzero(~np.isfinite(whole)).tolist()
-    if not found.expect(not bad, good, f"{what} is not finite", f"rows {bad}"):
-        return
-    step = judge.resolution if isinstance(judge, Objective) else 1e-9
-    tries: tuple[tuple[str, str, Callable[[], Array]], ...] = (
-        ("repeats", "does not repeat", lambda: values(slice(None))),
-        ("agrees between chunks", "depends on the chunk", lambda: _in_chunks(values, len(genomes))),
-        (
-            "does not see its neighbours",
-            "depends on the order",
-            lambda: values(_back(genomes))[::-1],
-        ),
-    )
-    for right, wrong, act in tries:
-        other = found.attempt(f"{what} again", act)
-        if other is not None:
-            far = float(np.abs(other - whole).max())
-            detail = f"values differ by {far:.4g}, the resolution is {step:.4g}"
-            found.expect(_near(other, whole, step), f"{what} {right}", f"{what} {wrong}", detail)
-    found.expect(
-        same_genomes(kept, genomes), f"{what} leaves genomes alone", f"{what} changes the genomes"
-    )
-
-
-def _near(first: Array, second: Array, step: float) -> bool:
-    """Whether values tie: one step of the resolution apart at most, as noise may meet an edge."""
-    slack = 1e-12 * np.maximum(np.abs(first), np.abs(second))
-    return bool((np.abs(first - second) <= step * (1 + 1e-6) + slack).all())
-
-
-def _in_chunks(values: Callable[[Any], Array], n: int) -> Array:
-    """Rows judged as one alone, then two together, then the rest."""
-    stops = sorted({0, 1, min(3, n), n})
-    return np.concatenate([values(slice(a, b)) for a, b in itertools.pairwise(stops)])
-
-
-def _back(genomes: Genomes) -> NDArray[np.intp]:
-    return np.arange(len(genomes))[::-1]
+        check_judge(judge, problem, genomes, context, found)
+    seconds = check_sharing(problem.objectives, problem, genomes, context, found)
+    each = 1000 * seconds / len(genomes)
+    found.append(Finding("cost per candidate", True, f"{each:.4g} ms at n = {len(genomes)}"))
 
 
 def _check_illegal(problem: Problem, genomes: Genomes, context: Context, found: Findings) -> None:
@@ -266,6 +198,45 @@ def _check_extras(problem: Any, genomes: Genomes, context: Context, found: Findi
         if values is not None:
             finite = bool(np.isfinite(np.stack(values)).all())
             found.expect(finite, "validation values are finite", "validation values are not finite")
+
+
+def _check_rebuilt(
+    problem: Any,
+    rebuild: Callable[[], Any],
+    genomes: Genomes,
+    context: Context,
+    found: Findings,
+) -> None:
+    """Workers and resumed runs build the problem again; it must be the same one."""
+    other = found.attempt("building it again", rebuild)
+    if other is None:
+        return
+    if hasattr(problem, "measurements"):
+        other.restore(problem.measurements())
+    both = (problem, other)
+    draws = [p.space.sample(len(genomes), stream(context.seed, "space")) for p in both]
+    names = [[o.name for o in p.objectives] for p in both]
+    good, bad = "is built alike each time", "is built differently each time"
+    same = same_genomes(*draws) and names[0] == names[1]
+    if not found.expect(same, good, bad, "its search spaces or objectives differ"):
+        return
+    what = "judging with another build"
+    far = found.attempt(what, lambda: _differences(both, genomes, context))
+    if far is not None:
+        good, bad = "judges alike when built again", "judges differently when built again"
+        found.expect(not far, good, bad, f"{', '.join(far)}; draw from a named stream of a seed")
+
+
+def _differences(both: Sequence[Any], genomes: Genomes, context: Context) -> list[str]:
+    """Objectives and fingerprints in which two problems differ."""
+    batches = [p.batch(genomes, context) for p in both]
+    far = [
+        first.name
+        for first, second in zip(both[0].objectives, both[1].objectives, strict=True)
+        if not near(first(batches[0]), second(batches[1]), first.resolution)
+    ]
+    marks = [dict(p.fingerprint()) if hasattr(p, "fingerprint") else {} for p in both]
+    return far + [f"fingerprint {k}" for k in marks[0] if marks[0][k] != marks[1].get(k)]
 
 
 def _check_offered(

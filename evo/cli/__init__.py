@@ -21,6 +21,7 @@ from . import (
     building,
     checking,
     comparing,
+    creating,
     looking,
     profiling,
     pruning,
@@ -51,6 +52,7 @@ COMMANDS = {
         "prune default --method 2ssp --sparsity 0.25 --to small",
         "prune my-llama --method 2ssp --sparsity 0.25 --set method.alpha=2 --json",
     ),
+    creating.new: ("new problem my-depots", "new operator my-steps --to plugins --package"),
     checking.check: ("check my_problem:MyProblem", "check level-step --kind operator"),
     checking.doctor: ("doctor", "doctor --json"),
 }

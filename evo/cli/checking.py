@@ -81,7 +81,14 @@ def doctor(*, json: Flag = False) -> int:
 
 
 def _check(found: Found, problem: str | None, settings: tuple[str, ...], **how: Any) -> list[Any]:
-    from ..check import check_algorithm, check_objective, check_operator, check_problem
+    from ..algorithms import CATALOGUE as ALGORITHMS
+    from ..check import (
+        check_algorithm,
+        check_elsewhere,
+        check_objective,
+        check_operator,
+        check_problem,
+    )
     from ..evaluate.judges import find_objective
     from .searching import with_settings
 
@@ -96,12 +103,14 @@ def _check(found: Found, problem: str | None, settings: tuple[str, ...], **how: 
         )
         return check_operator(operator, seed=how["seed"])
     if found.kind == "algorithm":
-        named = found.object if ":" in found.ref else found.ref
-        return check_algorithm(named, seed=how["seed"])
+        named = found.ref if found.ref in ALGORITHMS else found.object
+        tried = check_algorithm(named, seed=how["seed"])
+        return [*tried, *check_elsewhere(found.ref, seed=how["seed"])]
     name = found.ref if found.kind == "problem" else problem
     config = RunConfig() if name is None else RunConfig().override("problem.id", name)
-    built = build_problem(with_settings(config, settings))
+    config = with_settings(config, settings)
+    built = build_problem(config)
     if found.kind == "problem":
-        return check_problem(built, **how)
+        return check_problem(built, **how, rebuild=lambda: build_problem(config))
     objective = find_objective(built, {o.name: o for o in built.objectives}, Ref(found.ref))
     return check_objective(objective, built, **how)

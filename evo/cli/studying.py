@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,32 +16,34 @@ from ..schema import guarded
 from .output import Flag, Interrupted, say, say_json, tell
 
 if TYPE_CHECKING:
-    from ..studies.processes import Event
+    from ..studies.attempt import Event
     from ..studies.progress import Board
 
 _QUIET = 10.0  # seconds without a word after which a line tells how far the study is
 
 
 def study(
-    file: str, /, *, jobs: int | None = None, out: Path | None = None, json: Flag = False
-) -> int:
+    file: str, /, *, jobs: int | None = None, out: Path | None = None, ray: str | None = None,
+    json: Flag = False,
+) -> int:  # fmt: skip
     """Run a grid of problems, algorithms, settings and seeds; the same command goes on with it.
-
-    Cells are spread over processes of this machine; spreading them over Ray is not offered.
 
     Args:
         file: A TOML file with lists problems, algorithms and seeds, and tables of settings.
         jobs: Runs at a time [default: the number of cores].
-        out: Folder of the study [default: its name in the folder of runs].
+        out: Folder of the study [default: its name in the folder of runs]; with --ray one that all
+            machines see under that name.
+        ray: Spread runs over Ray: local, or the address of a cluster (auto finds it).
         json: Write one JSON object per run that has ended, then the result.
     """
     from ..studies import load_study
     from ..studies.folder import check, record, states
+    from ..studies.on_ray import Cluster
     from ..studies.processes import conduct
     from ..studies.progress import Board
 
     plan = load_study(file)
-    jobs = _jobs(jobs)
+    at_once = _jobs(jobs)
     folder = out if out is not None else runs_home() / plan.name
     before = states(plan, folder)
     todo = [c for c, s in zip(plan.cells, before, strict=True) if s.state != "finished"]
@@ -50,14 +52,21 @@ def study(
     with guarded(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder, "study")
-    with lock:
+    with lock, ExitStack() as stack:
         record(plan, folder)
-        board = Board(plan.cells, before, jobs)
+        cluster = Cluster(ray, jobs) if ray else None
+        if cluster:
+            stack.callback(cluster.close)
+            at_once = cluster.jobs
+        board = Board(plan.cells, before, at_once)
         start, ordered = time.monotonic(), sorted(todo, key=lambda c: c.name not in begun)
-        tell(f"study {folder} · {_counted(board, len(begun))} · {jobs} at a time")
+        tell(f"study {folder} · {_counted(board, len(begun))} · {at_once} at a time")
         listen = _listener(board, json)
         try:
-            with closing(conduct(ordered, folder, jobs)) as events:
+            judged = (
+                cluster.conduct(ordered, folder) if cluster else conduct(ordered, folder, at_once)
+            )
+            with closing(judged) as events:
                 for event in events:
                     board.hear(event)
                     listen.hear(event)

@@ -190,7 +190,7 @@ def crew_of(
     if settings.ray:
         from .ray_workers import RayWorkers, require_ray
 
-        require_ray()
+        require_ray("evaluator.ray", "set evaluator.workers alone")
         return Crew(
             problem, judges, planner, lambda: RayWorkers(order(), count, device, settings.ray)
         )

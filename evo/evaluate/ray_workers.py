@@ -13,17 +13,46 @@ from .worker import Answer, Job, Order, Worker
 LOCAL = "local"  # a Ray of its own, that ends with the run
 
 
-def require_ray() -> None:
+def require_ray(asked: str, instead: str) -> None:
     """Make sure that Ray is installed.
+
+    Args:
+        asked: What needs it.
+        instead: What to do without it.
 
     Raises:
         WorkerError: It is not.
     """
     if importlib.util.find_spec("ray") is None:
         raise WorkerError(
-            "evaluator.ray needs Ray, which is not installed",
-            hint="pip install 'evoprune[ray]', or set evaluator.workers alone",
+            f"{asked} needs Ray, which is not installed",
+            hint=f"pip install 'evoprune[ray]', or {instead}",
         )
+
+
+def connect(ray: Any, address: str, count: int | None, local: str) -> None:
+    """Find the cluster, or start one.
+
+    Args:
+        ray: The module.
+        address: ``local``, or a cluster's as in ``ray.init``.
+        count: Cores that a local one offers; None for all there are.
+        local: How a user asks for a local one.
+
+    Raises:
+        WorkerError: There is no Ray at the address.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    own: dict[str, Any] = {"num_cpus": count} if address == LOCAL else {}
+    try:
+        ray.init(
+            address=address, include_dashboard=False, log_to_driver=False,
+            configure_logging=False, **own,
+        )  # fmt: skip
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise WorkerError(
+            f"there is no Ray at {address!r}: {error}", hint=f"{local} starts one on this machine"
+        ) from error
 
 
 class RayWorkers:
@@ -44,7 +73,7 @@ class RayWorkers:
         self.count, self._ray, self._order = count, ray, order
         self._own = not ray.is_initialized()
         if self._own:
-            _connect(ray, address, count)
+            connect(ray, address, count, "evaluator.ray=local")
         gpus = 1 if device.startswith("cuda") else 0
         self._device = "cuda:0" if gpus else device
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0}
@@ -78,18 +107,3 @@ class RayWorkers:
                 if actor is not None:
                     self._ray.kill(actor)
         self._actors = [None] * self.count
-
-
-def _connect(ray: Any, address: str, count: int) -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    own: dict[str, Any] = {"num_cpus": count} if address == LOCAL else {}
-    try:
-        ray.init(
-            address=address, include_dashboard=False, log_to_driver=False,
-            configure_logging=False, **own,
-        )  # fmt: skip
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise WorkerError(
-            f"there is no Ray at {address!r}: {error}",
-            hint="evaluator.ray=local starts one on this machine",
-        ) from error

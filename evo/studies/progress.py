@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .attempt import Event
 from .folder import State
 from .plan import Cell
-from .processes import Event
 
 
 @dataclass

@@ -26,7 +26,7 @@ import numpy as np
 
 from evo.config import RunConfig
 from evo.genomes import Genomes
-from evo.indicators import hypervolume
+from evo.indicators import hypervolume, nondominated
 from evo.problem import Context
 from evo.run import Run
 from evo.streams import stream
@@ -54,6 +54,7 @@ def settings(graph: str, model: str, seed: int, arguments: Any) -> dict[str, Any
         "communities": str(folder / "communities" / f"{graph}.csv"),
         "probability": arguments.probability, "worlds": [arguments.worlds, arguments.judged],
         "mode": "paper" if arguments.paper else "clean",
+        "initial": "degree",
     }  # fmt: skip
     return found | {"most": int(SHARE / 100 * Influence(**found).graph.n)}
 
@@ -95,9 +96,8 @@ def attempts(problem: Influence, rows: Any) -> float:
     return float(each.mean())
 
 
-def work(problem: Influence, view: RunView, arguments: Any) -> float:
-    """Attempts of a whole search."""
-    rows = view.candidates.genomes["seeds"]
+def work(problem: Influence, rows: Any, arguments: Any) -> float:
+    """Attempts of a search that judged these sets."""
     some = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).round().astype(int)]
     return attempts(problem, some) * arguments.worlds * len(rows)
 
@@ -121,9 +121,19 @@ def full(given: dict[str, Any], seed: int, arguments: Any) -> dict[str, Any]:
     problem = Influence(**given)
     front = view.candidates.genomes["seeds"][view.front_rows()]
     return {
-        "area": area(problem, front), "work": work(problem, view, arguments), **took,
+        "area": area(problem, front), **took,
+        "work": work(problem, view.candidates.genomes["seeds"], arguments),
         "front": len(front), "evaluated": len(view.candidates),
+        "half": {"area": area(problem, early(view, arguments)[0])},
     }  # fmt: skip
+
+
+def early(view: RunView, arguments: Any) -> tuple[Any, Any]:
+    """The front of the first half of the generations, and all that was judged for it."""
+    rows = np.flatnonzero(view.candidates.generation < arguments.generations / 2)
+    best = rows[nondominated(view.fitness[rows])]
+    seeds = view.candidates.genomes["seeds"]
+    return seeds[best], seeds[rows]
 
 
 def downscaled(given: dict[str, Any], scale: int, seed: int, arguments: Any) -> dict[str, Any]:
@@ -134,7 +144,8 @@ def downscaled(given: dict[str, Any], scale: int, seed: int, arguments: Any) -> 
     small, large = problem.small, problem.large
     front = view.candidates.genomes["seeds"][view.front_rows()]
     found = {
-        "area": area(small, front), "work": work(small, view, arguments), **took,
+        "area": area(small, front), **took,
+        "work": work(small, view.candidates.genomes["seeds"], arguments),
         "front": len(front), "evaluated": len(view.candidates), "nodes": small.graph.n,
         "upscaled": {},
     }  # fmt: skip
@@ -151,7 +162,20 @@ def downscaled(given: dict[str, Any], scale: int, seed: int, arguments: Any) -> 
             found["upscaled"][name] = area(large, rows)
         if measure == "pagerank":
             found["upscaled_work"] = attempts(large, rows) * SIMULATIONS * len(rows)
+            found["half"] = halved(view, small, large, both, arguments)
     return found
+
+
+def halved(
+    view: RunView, small: Influence, large: Influence, both: list[Ranked], arguments: Any
+) -> dict[str, float]:
+    """What the same search would have given in half of its generations."""
+    best, judged = early(view, arguments)
+    rows = padded(upscaled(best, *both), large.most)
+    return {
+        "area": area(small, best), "upscaled": area(large, rows),
+        "work": work(small, judged, arguments),
+    }  # fmt: skip
 
 
 def median(lines: Sequence[dict[str, Any]], *path: str) -> float:
@@ -172,12 +196,15 @@ def tables(lines: list[dict[str, Any]]) -> None:
             line["ratio"] = {
                 "downscaled": line["area"] / base["area"],
                 **{name: up[name] / base["area"] for name in up},
+                "in half": line["half"]["upscaled"] / base["area"],
+                "full in half": base["half"]["area"] / base["area"],
                 "work": base["work"] / line["work"],
+                "work in half": base["work"] / line["half"]["work"],
                 "with front": base["work"] / (line["work"] + line["upscaled_work"]),
                 "seconds": base["seconds"] / line["seconds"],
                 "cpu": base["cpu"] / line["cpu"],
             }
-    saved = ["work", "with front", "seconds", "cpu"]
+    saved = ["in half", "full in half", "work", "work in half", "with front", "seconds", "cpu"]
     for kind, names in (("", ["downscaled", *sorted(MEASURES), *saved]), (" paper", MEASURES)):
         print(f"\n| case | seeds | scale | full area | {' | '.join(names)} |")
         print("|" + "---|" * (len(names) + 4))

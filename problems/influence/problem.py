@@ -58,8 +58,9 @@ class Influence:
         budget: Which degrees seeds cost: ``out``, or ``total`` as in the published archives.
         operators: Moves on sets: ``plain``, MOEIM's along arcs (``graph``), or those of the
             baseline it is compared with (``base``).
-        initial: What the first generation holds: first parts of rankings (``ranked``), sets of
-            high ``degree``, MOEIM's ``smart`` ones for a third, or ``random`` ones alone.
+        initial: What the first generation holds: first parts of a ranking for half of it
+            (``ranked``), sets of high ``degree``, MOEIM's ``smart`` ones for a third, or
+            ``random`` ones alone.
         pool: File with the nodes that smart sets are drawn from (see :func:`.pools.read_pool`); by
             default those that pass MOEIM's filters.
         backend: What propagates: ``numba`` (compiled), ``numpy``, ``torch`` (also on a GPU), or the
@@ -94,7 +95,7 @@ class Influence:
         budget: str = "out",
         stock: int = 1,
         operators: str = "plain",
-        initial: str = "degree",
+        initial: str = "ranked",
         pool: str | None = None,
         backend: str = "auto",
         seed: int = 0,

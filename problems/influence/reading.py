@@ -98,9 +98,18 @@ def _lines(text: str):
         begin = end
 
 
-def _of_numbers(pairs: NDArray[np.int64], directed: bool, component: str) -> Graph:
+def _renumbered(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers there are, ascending, and which of them each end is, (k, 2)."""
+    if pairs.size and pairs.min() >= 0 and pairs.max() < 4 * pairs.size:  # no need to sort
+        met = np.zeros(int(pairs.max()) + 1, dtype=bool)
+        met[pairs] = True
+        return np.flatnonzero(met), (np.cumsum(met) - 1)[pairs]
     known, index = np.unique(pairs, return_inverse=True)
-    index = index.reshape(-1, 2)
+    return known, index.reshape(-1, 2)
+
+
+def _of_numbers(pairs: NDArray[np.int64], directed: bool, component: str) -> Graph:
+    known, index = _renumbered(pairs)
     return made(index[:, 0], index[:, 1], list(map(str, known.tolist())), directed, None, component)
 
 

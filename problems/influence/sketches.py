@@ -26,7 +26,7 @@ from .neighbours import Rows, ends_of, entering
 from .worlds import Cascade, Model, distinct, over_arcs
 
 CELLS = 1 << 24  # bytes that tell which nodes the sketches under way hold; more outgrow caches
-LEAST = 64  # sketches under way at once, however large the graph
+LEAST, ROOM = 512, 1 << 27  # sketches under way at least, where that takes no more bytes
 MOST = 1 << 29  # nodes that are held in all
 SPARSE = 0.3  # below this, gaps between live arcs are drawn instead of arcs
 
@@ -52,7 +52,7 @@ class Sampler:
         self._even = 1.0
         if self._chance is not None and np.ptp(self._chance) == 0:
             self._even = float(self._chance[0])
-        self._most = max(LEAST, CELLS // self.n)
+        self._most = max(CELLS // self.n, min(LEAST, ROOM // self.n), 1)
         self._seen = np.zeros(0, dtype=bool)
 
     def draw(self, count: int) -> Rows:

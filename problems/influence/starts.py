@@ -15,15 +15,17 @@ from .worlds import Cascade, Model
 INITIAL = ("ranked", "degree", "smart", "random")
 SMART = 0.33  # share of MOEIM's first generation
 PILOT, SKETCHES = 64, 1 << 18  # drawn to see how large they are, and at most
-HELD = 1 << 23  # nodes that they hold in all, about
+HELD = 1 << 22  # nodes that they hold in all, about
 
 
 def ranked(
     model: Model, form: str, most: int, limit: int | None, n: int, rng: RNG
 ) -> NDArray[np.int32]:
-    """First parts of a ranking for half of n sets, the others by degree, (n, d).
+    """First parts of a ranking, sizes evenly spread, half of n sets at most, (s, most).
 
-    Where arcs are live independently, the ranking is that of :func:`covering_most`, else GDD's.
+    Where arcs are live independently, the ranking is that of :func:`covering_most`, else GDD's. The
+    search fills its first generation with random sets: spread needs good ones, the other objectives
+    different ones.
 
     Args:
         model: How seeds spread.
@@ -38,8 +40,7 @@ def ranked(
     else:
         ranking = generalised_discount(model, most, form)
     sizes = np.unique(np.linspace(1, most, -(-n // 2)).round().astype(int))
-    drawn = by_degree(model.graph, most, n - len(sizes), rng)
-    return np.concatenate([first_parts(ranking, sizes, most), drawn])
+    return first_parts(ranking, sizes, most)
 
 
 def covering_most(model: Cascade, most: int, limit: int | None, rng: RNG) -> Ranking:

@@ -26,7 +26,7 @@ from operators import RNG
 from .graphs import Graph
 
 T = TypeVar("T")
-KEPT = 1 << 29  # bytes of worlds kept from one call to the next; larger pools are drawn anew
+KEPT = 1 << 31  # bytes of worlds kept from one call to the next; larger pools are drawn anew
 
 
 @dataclass(frozen=True, eq=False)
