@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from . import provenance
 from .config import RunConfig, differences, load_config
 from .errors import ReplayError, StoreError
@@ -57,7 +59,8 @@ def check_recorded(
     if Layout.of(problem.space) != file.layout:
         raise StoreError(
             f"the recorded genomes have the parts {_facts(file.layout)}, those of the problem are "
-            f"{_facts(Layout.of(problem.space))}"
+            f"{_facts(Layout.of(problem.space))}",
+            hint=warm,
         )
     for old, new in zip(file.columns, judges.columns, strict=True):
         if old != new:
@@ -78,4 +81,7 @@ def what_changed(meta: Mapping[str, Any], problem: Problem, device: str | None =
 
 
 def _facts(layout: Layout) -> str:
-    return ", ".join(f"{name} ({kind}, {length})" for name, kind, length in layout.facts)
+    parts = (
+        (name, kind, length, np.dtype(dtype).name) for name, kind, length, dtype in layout.parts
+    )
+    return ", ".join(f"{name} ({kind}, {length} × {dtype})" for name, kind, length, dtype in parts)

@@ -84,25 +84,44 @@ class _Box:
 
 @dataclass(frozen=True, eq=False)
 class Real(_Box):
-    """d real genes between ``low`` and ``high`` (scalars or shape (d,))."""
+    """d real genes between ``low`` and ``high`` (scalars or shape (d,)).
 
+    Args:
+        precision: ``float64``, or ``float32`` for genes that are used in single precision anyway:
+            a run keeps half as many bytes of them.
+
+    Raises:
+        SpaceError: Bounds are wrong, or there is another precision.
+    """
+
+    precision: str = "float64"
     kind = "real"
-    dtype = np.dtype(np.float64)
 
     def __post_init__(self) -> None:
-        self._check(np.float64, True)
+        if self.precision not in ("float32", "float64"):
+            raise SpaceError(
+                f"part {self.name!r} needs precision float32 or float64, got {self.precision!r}"
+            )
+        self._check(self.dtype, True)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the genes."""
+        return np.dtype(self.precision)
 
     def sample(self, n: int, rng: RNG) -> NDArray[Any]:
         """Uniform rows, shape (n, d)."""
-        return rng.uniform(self.bounds.low, self.bounds.high, (n, *self.shape))
+        drawn = rng.uniform(self.bounds.low, self.bounds.high, (n, *self.shape))
+        return drawn.astype(self.dtype)
 
     def repair(self, values: NDArray[Any]) -> NDArray[Any]:
         """Clip to the bounds; NaN becomes the lower bound."""
-        values = np.asarray(values, dtype=np.float64)
+        values = np.asarray(values)
         missing = np.isnan(values)
         if missing.any():
             values = np.where(missing, self.bounds.low, values)
-        return np.clip(values, self.bounds.low, self.bounds.high)
+        legal = np.clip(values, self.bounds.low, self.bounds.high)
+        return legal.astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,7 +92,21 @@ def test_check_names_what_is_wrong(parts, message):
         space.check(Genomes(parts))
 
 
+def test_genes_in_single_precision_are_repaired_and_sampled_in_it():
+    part = Real("a", [0.1, -1.0], [1.0, 3.0], "float32")
+
+    found = part.repair(np.array([[np.nan, 0.3], [2.0, -9.0]]))
+
+    assert found.dtype == part.dtype == part.sample(3, stream(0)).dtype == np.float32
+    assert found.tolist() == [[np.float32(0.1), np.float32(0.3)], [1.0, -1.0]]
+    space = SearchSpace((part,))
+    space.check(space.sample(50, stream(0)))
+    assert Real("a", 0, 1).dtype == np.float64
+
+
 def test_bad_spaces_are_refused():
+    with pytest.raises(SpaceError, match="'a' needs precision float32 or float64, got 'float16'"):
+        Real("a", 0, 1, "float16")
     with pytest.raises(SpaceError, match="identifier"):
         Real("no name", 0, 1)
     with pytest.raises(SpaceError, match="low <= high"):
@@ -110,7 +126,9 @@ def test_genomes_take_join_and_tell_rows_apart():
     assert Genomes.concat(genomes.take([3]), genomes.take([0])).rows() == [
         genomes.rows()[3], genomes.rows()[0],
     ]  # fmt: skip
-    assert len(set(genomes.keys())) == 4
+    hashed = [hashlib.blake2b(row, digest_size=16).digest() for row in genomes.rows()]
+    assert genomes.keys() == hashed
+    assert len({*hashed, *Genomes({"a": genomes["a"], "b": ~genomes["b"]}).keys()}) == 8
     with pytest.raises(ShapeError, match="same number of rows"):
         Genomes({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
     with pytest.raises(ShapeError, match="same parts"):

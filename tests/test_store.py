@@ -107,7 +107,8 @@ def test_everything_written_is_read_back_bit_for_bit(tmp_path):
 @given(n=st.integers(0, 5), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_packing_genomes_is_exact_for_every_kind_of_part(n, seed):
-    space = SearchSpace((*SPACE.parts, Subset("seeds", 300, 5)))
+    half = Real("half", [-3.0] * 2, 3.0, "float32")
+    space = SearchSpace((*SPACE.parts, Subset("seeds", 300, 5), half))
     genomes = space.sample(n, stream(seed))
     layout = Layout.of(space)
 
@@ -122,6 +123,9 @@ def test_packed_genomes_are_little_endian_on_every_machine():
     genomes = space.repair(Genomes({"a": np.array([[258, 1]])}))
 
     assert Layout.of(space).pack(genomes) == [b"\x02\x01\x01\x00"]
+    space = SearchSpace((Real("a", [0.0], [9.0], "float32"),))
+    genomes = space.repair(Genomes({"a": np.array([[1.0]])}))
+    assert Layout.of(space).pack(genomes) == [b"\x00\x00\x80\x3f"]
 
 
 def test_the_front_reads_best_first_in_the_first_objective(tmp_path):

@@ -136,7 +136,10 @@ class Strategy:
 
     def _legal(self, points: Array) -> Genomes:
         """Genomes for points, which are remembered."""
-        folded = np.abs((points + 3.0) % 4.0 - 2.0) - 1.0
+        turned = points + 3.0
+        beyond = (turned < 0.0) | (turned >= 4.0)
+        turned[beyond] %= 4.0
+        folded = np.abs(turned - 2.0) - 1.0
         space = self._nursery.space
         matrix = self._middle + self._half * folded
         cuts = np.cumsum([part.shape[0] for part in space.parts])[:-1]

@@ -1,6 +1,7 @@
 """Populations of plastic networks stepped together against one candidate at a time.
 
     python experiments/benchmarks/hebbian.py [--task ant] [--rule nchl] [--population 256]
+    python experiments/benchmarks/hebbian.py --updates [--population 64]
 
 Needs ``pip install 'evoprune[hebbian]'``. Three ways to judge the same rules in the same episode:
 
@@ -11,6 +12,10 @@ Needs ``pip install 'evoprune[hebbian]'``. Three ways to judge the same rules in
 The first two must give the same returns to the last bit, and Gymnasium's must agree to a millionth
 over the first steps (contacts amplify the last bit later), before any time is printed. Rounds take
 turns; ratios are those of medians; double precision everywhere.
+
+``--updates`` compares compiled updates of plasticity with those by arrays, alone and in single
+precision, on the networks of the cheetah and the ant; both must give the same weights to the last
+bit first. Microseconds of the processor per network and step.
 """
 
 from __future__ import annotations
@@ -28,10 +33,11 @@ import numpy as np
 from evo.genomes import Genomes
 from evo.problem import Context
 from evo.streams import stream
-from problems.hebbian import player
+from problems.hebbian import player, rules
+from problems.hebbian.genes import Kept, Rule
 from problems.hebbian.lives import Clock
 from problems.hebbian.problem import Plastic
-from problems.hebbian.worlds.bodies import _unheard
+from problems.hebbian.worlds.models import unheard
 
 TASKS = ("cart", "cheetah", "ant")
 COMPARED = 8  # control steps over which Gymnasium must agree
@@ -59,7 +65,7 @@ class Ways:
         if name.startswith("CartPole"):
             self.world = gymnasium.make(name, **settings)
         else:
-            with _unheard(importlib.import_module("mujoco")):
+            with unheard(importlib.import_module("mujoco")):
                 self.world = gymnasium.make(name, **settings)
         episodes = problem.episodes(Context())
         self.seed = episodes.seeds()[0]
@@ -149,6 +155,37 @@ def measured(task: str, rule: str, given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def updates(layers: tuple[int, ...], rule: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Medians of a step of learning of all layers, compiled and by arrays."""
+    own, n = Rule(layers, rule), given.population
+    rng = stream(0, "updates")
+    genomes = rng.normal(0.0, 0.3, (n, own.genes))
+    begin = own.beginnings([stream(0, "weights", k) for k in range(n)])
+    passed = [rng.uniform(-1, 1, (n, size)).astype(own.dtype) for size in layers]
+    built = {}
+    for way, least in (("compiled", 0), ("arrays", 10**9)):
+        rules.SMALL = least
+        built[way] = rules.lanes(
+            own, own.decode(genomes), Kept(), np.arange(n), [w.copy() for w in begin]
+        )
+    assert rules.compiled(own) is None, "Numba was to be left out"
+    seconds: dict[str, list[float]] = {way: [] for way in built}
+    for _ in range(10 * given.rounds):
+        for way, networks in built.items():
+            begun = time.process_time()
+            for i, update in enumerate(networks._updates):
+                update(passed[i], passed[i + 1], networks._weights[i])
+            seconds[way].append(time.process_time() - begun)
+        pairs = zip(*(networks.weights() for networks in built.values()), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs)
+    middle = {way: statistics.median(many) for way, many in seconds.items()}
+    return {
+        "layers": list(layers), "rule": rule, "population": n,
+        **{way: round(1e6 * value / n, 2) for way, value in middle.items()},
+        "times faster": round(middle["arrays"] / middle["compiled"], 2),
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", action="append", choices=TASKS)
@@ -157,7 +194,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--updates", action="store_true")
     given = parser.parse_args()
+    if given.updates:
+        for layers in ((17, 32, 6), (27, 128, 64, 8), (27, 256, 128, 8)):
+            for rule in ("hl", "nchl"):
+                print(json.dumps(updates(layers, rule, given)), flush=True)
+        return
     for task in given.task or TASKS:
         for rule in given.rule or ("hl", "nchl", "wnchl"):
             print(json.dumps(measured(task, rule, given)), flush=True)

@@ -6,7 +6,7 @@ is constant; Najarro and Risi call the correlation A, the others B, C and D.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evo.errors import ConfigError
+from evo.genomes import Genomes
 from evo.problem import Array
 
 RULES = ("hl", "nchl", "wnchl", "static")
@@ -212,6 +213,24 @@ class Kept:
         neurons = np.concatenate(self.by_layer(rule, n), axis=1).sum(axis=1)
         synapses = sum(m.sum(axis=(1, 2)) for m in self.matrices(rule, n))
         return neurons.astype(np.float64), np.asarray(synapses, dtype=np.float64)
+
+
+def connected(rule: Rule, prune: str) -> Callable[[Genomes], Genomes]:
+    """A repair of masks that leave a layer without neurons or synapses: its first one stays.
+
+    Networks that pass nothing on are all alike, and too small to be dominated: a search of
+    ``params`` would fill its front with them.
+    """
+    lengths = rule.layers[1:-1] if prune == "neurons" else [a * b for a, b in rule.pairs]
+    starts = np.cumsum([0, *lengths[:-1]])
+
+    def repair(genomes: Genomes) -> Genomes:
+        kept = genomes["kept"].copy()
+        for start, length in zip(starts, lengths, strict=True):
+            kept[:, start] |= ~kept[:, start : start + length].any(axis=1)
+        return Genomes({**genomes.parts, "kept": kept})
+
+    return repair
 
 
 def sizes(rule: Rule, kept: Kept, n: int) -> Mapping[str, Array]:

@@ -21,7 +21,7 @@ from .worlds import World
 T = TypeVar("T")
 
 LOOK = 10
-"""Weights are compared with those before in every tenth step, after a tenth of the life."""
+"""Control steps between two updates whose weights are compared with those before, at least."""
 
 GRACE = 200
 """First control step, from 0, at which a life may end for want of progress, as published."""
@@ -58,7 +58,8 @@ class Lives:
         rewards: Summed over the life, (n, bodies, episodes, parts).
         steps: Control steps lived.
         energy: Mean squared action.
-        change: Absolute change of weights per step that updates follow, summed over the synapses.
+        change: Absolute change of weights per control step, summed over the synapses; after the
+            first tenth of the life, or before it where the life was shorter.
         largest: Largest absolute weight at the end.
         reasons: Why a candidate cannot be judged, by candidate.
     """
@@ -92,10 +93,11 @@ def live(
     noise: float = 0.0,
     patience: int | None = None,
     clock: Clock | None = None,
+    device: str | None = None,
 ) -> Lives:
     """Let n candidates live in every body through every episode.
 
-    Lanes that have ended leave the batch once they are half of it.
+    Lives that have ended leave the world at once, and the networks once they are half of them.
 
     Args:
         rule: How networks learn.
@@ -108,6 +110,7 @@ def live(
         patience: End a life after more than so many steps in a row with a first reward below 0,
             from step :data:`GRACE` on; None lets it go on.
         clock: Adds up work.
+        device: Where torch computes networks; None for NumPy.
 
     Raises:
         ShapeError: The observations of the world do not fit the networks.
@@ -116,9 +119,9 @@ def live(
     shape = (n, len(bodies), episodes.count)
     of, body, episode = (np.ravel(v) for v in np.indices(shape))
     beginnings = [w[episode] for w in rule.beginnings(episodes.streams("weights"))]
-    networks = lanes(rule, coefficients, kept, of, beginnings)
+    networks = lanes(rule, coefficients, kept, of, beginnings, device)
     seeds = episodes.seeds()
-    course = _Course(shape, len(world.parts), clock or Clock(), patience)
+    course = _Course(shape, len(world.parts), clock or Clock(), patience, rule)
     whispers = episodes.streams("noise")
     seen = course.simulated(
         lambda: world.reset([seeds[e] for e in episode], np.asarray(bodies)[body])
@@ -128,43 +131,58 @@ def live(
             f"the world gave observations of shape {seen.shape}, but {len(of)} networks have "
             f"{rule.layers[0]} inputs each"
         )
-    rows = np.arange(len(of))
+    rows = np.arange(len(of))  # lanes of the networks
     for step in range(world.steps):
         if noise:
             drawn = np.array([rng.normal(0.0, noise, world.inputs) for rng in whispers])
             seen = seen + drawn[episode[rows]]
         actions, sound = course.thought(networks, seen.astype(rule.dtype), step, rows, world)
-        seen, rewards, ended = course.simulated(
-            lambda given=actions: world.step(np.where(np.isfinite(given), given, 0.0))
+        living = course.alive[rows]
+        given = np.where(np.isfinite(actions), actions, 0.0)[living]
+        found = course.simulated(lambda given=given: world.step(given))
+        seen, rewards, ended = (spread(values, living) for values in found)
+        course.lose(rows[~sound], f"its weights left the range of {rule.dtype} at step {step}")
+        course.lose(
+            rows[~np.isfinite(seen).all(axis=1)], f"the world lost its state at step {step}"
         )
-        sound &= np.isfinite(seen).all(axis=1)
-        course.count(rows, actions, rewards, sound, ended, networks, step)
+        course.count(rows, actions, rewards, ended, networks, step)
         alive = course.alive[rows]
         if not alive.any():
             break
+        if (alive != living).any():
+            world.keep(alive[living])
         if 2 * alive.sum() <= len(rows):
-            rows = rows[alive]
+            rows, seen = rows[alive], seen[alive]
             networks.keep(alive)
-            world.keep(alive)
-            seen = seen[alive]
     course.end(rows, networks)
-    return course.lives(rule, episodes)
+    return course.lives()
+
+
+def spread(values: Values, living: NDArray[np.bool_]) -> Values:
+    """Rows of those that live in their places among all; zeros elsewhere."""
+    if living.all():
+        return values
+    whole = np.zeros((len(living), *values.shape[1:]), dtype=values.dtype)
+    whole[living] = values
+    return whole
 
 
 class _Course:
     """Counts per lane while lives go on."""
 
     def __init__(
-        self, shape: tuple[int, int, int], parts: int, clock: Clock, patience: int | None
-    ) -> None:
+        self, shape: tuple[int, int, int], parts: int, clock: Clock, patience: int | None,
+        rule: Rule,
+    ) -> None:  # fmt: skip
         count = int(np.prod(shape))
-        self._shape, self._clock, self._patience = shape, clock, patience
+        self._shape, self._clock, self._patience, self._rule = shape, clock, patience, rule
         self._back = np.zeros(count, dtype=np.intp)  # steps in a row that led back
         self.alive = np.ones(count, dtype=bool)
         self._rewards = np.zeros((count, parts))
         self._steps, self._energy = np.zeros(count), np.zeros(count)
-        self._change, self._looks, self._largest = (np.zeros(count) for _ in range(3))
-        self._lost: dict[int, int] = {}  # lane → step
+        self._change, self._looks = np.zeros((2, count)), np.zeros((2, count))  # early, late
+        self._largest = np.zeros(count)
+        self._lost: dict[int, str] = {}  # lane → what happened
 
     def simulated(self, act: Callable[[], T]) -> T:
         """What a call of the world gives, on the clock."""
@@ -178,28 +196,33 @@ class _Course:
     ) -> tuple[Array, NDArray[np.bool_]]:
         """One step of the networks, with a look at how weights change now and then."""
         begun = time.perf_counter()
-        look = step % LOOK == 0 and step >= world.steps // 10
+        every = self._rule.every
+        update, follows = divmod(step + 1, every)
+        look = follows == 0 and (update - 1) % -(-LOOK // every) == 0
         before = [w.copy() for w in networks.weights()] if look else []
         actions, sound = networks.step(seen)
         if look:
             pairs = zip(networks.weights(), before, strict=True)
             moved = sum(np.abs(w - old).sum(axis=(1, 2), dtype=np.float64) for w, old in pairs)
-            mine = self.alive[rows]
-            self._change[rows[mine]] += np.asarray(moved)[mine]
-            self._looks[rows[mine]] += 1
+            mine, late = self.alive[rows], int(step >= world.steps // 10)
+            self._change[late, rows[mine]] += np.asarray(moved)[mine] / every
+            self._looks[late, rows[mine]] += 1
         self._clock.network += time.perf_counter() - begun
-        self._clock.steps += len(rows)
+        self._clock.steps += int(self.alive[rows].sum())
         return actions.astype(np.float64), sound
 
+    def lose(self, rows: NDArray[np.intp], what: str) -> None:
+        """End those of these lives that still go on, which cannot be judged."""
+        for lane in rows[self.alive[rows]].tolist():
+            self._lost[lane] = what
+            self.alive[lane] = False
+
     def count(
-        self, rows: NDArray[np.intp], actions: Array, rewards: Array, sound: NDArray[np.bool_],
+        self, rows: NDArray[np.intp], actions: Array, rewards: Array,
         ended: NDArray[np.bool_], networks: Lanes, step: int,
     ) -> None:  # fmt: skip
-        """Add a step to the counts of the lanes that were alive in it."""
-        mine = self.alive[rows]
-        for lane in rows[mine & ~sound].tolist():
-            self._lost[lane] = step
-        good = mine & sound
+        """Add a step to the counts of the lanes that are alive after it."""
+        good = self.alive[rows]
         self._rewards[rows[good]] += rewards[good]
         self._energy[rows[good]] += (actions[good] ** 2).mean(axis=1)
         self._steps[rows[good]] += 1
@@ -208,7 +231,7 @@ class _Course:
             self._back[rows] = np.where(rewards[:, 0] < 0, self._back[rows] + 1, 0)
             over |= good & (self._back[rows] > self._patience)
         self._note(rows, over, networks)
-        self.alive[rows[(mine & ~sound) | over]] = False
+        self.alive[rows[over]] = False
 
     def end(self, rows: NDArray[np.intp], networks: Lanes) -> None:
         """Look at the weights of those that lived to the last step."""
@@ -219,20 +242,22 @@ class _Course:
             largest = [np.abs(w).max(axis=(1, 2)) for w in networks.weights(which)]
             self._largest[rows[which]] = np.max(largest, axis=0)
 
-    def lives(self, rule: Rule, episodes: Episodes) -> Lives:
+    def lives(self) -> Lives:
         """The counts, and who came apart where."""
         for lane in np.flatnonzero(~np.isfinite(self._largest)).tolist():
-            self._lost.setdefault(lane, int(self._steps[lane]) - 1)
+            what = f"its weights left the range of {self._rule.dtype} in its last step"
+            self._lost.setdefault(lane, what)
         lost = list(self._lost)
         steps = np.maximum(self._steps, 1)
-        energy, change = self._energy / steps, self._change / np.maximum(self._looks, 1)
+        energy, means = self._energy / steps, self._change / np.maximum(self._looks, 1)
+        change = np.where(self._looks[1] > 0, means[1], means[0])
         for values in (self._rewards, energy, change, self._largest):
             values[lost] = np.nan
         reasons: dict[int, str] = {}
         for lane in sorted(lost):
             candidate, body, episode = (int(i) for i in np.unravel_index(lane, self._shape))
-            told = f"its weights left the range of {rule.dtype} at step {self._lost[lane]}"
-            reasons.setdefault(candidate, f"{told} of episode {episode} in body {body}")
+            told = f"{self._lost[lane]} of episode {episode} in body {body}"
+            reasons.setdefault(candidate, told)
         whole = self._shape
         return Lives(
             self._rewards.reshape(*whole, -1), self._steps.reshape(whole), energy.reshape(whole),

@@ -17,10 +17,12 @@ from evo.problem import Array, Constraint, Context, Objective
 from evo.space import Mask, Part, Real, SearchSpace
 from operators import RNG
 
-from .genes import PRUNED, Kept, Rule, one_of, sizes, whole
+from .genes import PRUNED, Kept, Rule, connected, one_of, sizes, whole
 from .lives import Clock, Episodes, Lives, live
 from .objectives import offered
 from .worlds import INTACT, make
+
+BACKENDS = ("auto", "numpy", "torch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,7 @@ class PlasticBatch:
             problem.rule, problem.rule.decode(self.genomes["rules"]), self.kept, problem.world,
             numbers, problem.episodes(self.context), noise=problem.noise,
             patience=problem.patience, clock=problem.clock,
+            device=problem.device(self.context),
         )  # fmt: skip
 
 
@@ -106,7 +109,8 @@ class Plastic:
         friction: Factor of all friction.
         patience: End a life after more than so many steps in a row that lead back, from step 200
             on (NcHL: 30); by default it goes on.
-        prune: ``neurons`` or ``synapses`` adds a mask to the genome; ``none``.
+        prune: ``neurons`` or ``synapses`` adds a mask to the genome, of which each layer keeps at
+            least one; ``none``.
         bound: Genes lie in ± this.
         spread: Deviation of the genes of warm starts.
         init: How weights begin: ``zero``, ``uniform``, ``linear`` or ``normal``.
@@ -119,6 +123,8 @@ class Plastic:
         packed: Leave out genes that never act.
         dtype: ``float32`` or ``float64``.
         threads: Of the simulator; 0 for all cores. Results do not depend on it.
+        backend: What computes networks: ``numpy`` (with Numba where it is installed), ``torch`` on
+            the run's device, or ``auto``, torch where that is not the CPU. They agree to rounding.
 
     Raises:
         ConfigError: A setting is out of range, or a simulator is missing.
@@ -153,8 +159,11 @@ class Plastic:
         packed: bool = False,
         dtype: str = "float32",
         threads: int = 0,
+        backend: str = "auto",
     ) -> None:
         one_of("prune", prune, PRUNED)
+        one_of("backend", backend, BACKENDS)
+        self.backend = backend
         if len(episodes) != 2:
             raise ConfigError(
                 f"problem.episodes must be two numbers, for search and validation, got {episodes!r}"
@@ -193,11 +202,12 @@ class Plastic:
             raise ConfigError("rule 'wnchl' stores no weights; problem.prune can be 'neurons'")
         if prune == "neurons" and self.rule.hidden == 0:
             raise ConfigError("problem.prune is 'neurons', but there are no hidden ones")
-        parts: list[Part] = [Real("rules", np.full(self.rule.genes, -bound), bound)]
+        parts: list[Part] = [Real("rules", np.full(self.rule.genes, -bound), bound, dtype)]
         if prune != "none":
             length = self.rule.hidden if prune == "neurons" else self.rule.synapses
             parts.append(Mask("kept", length))
-        self.space = SearchSpace(tuple(parts))
+        repairs = () if prune == "none" else (connected(self.rule, prune),)
+        self.space = SearchSpace(tuple(parts), repairs)
         self.objectives: Sequence[Objective] = offered(
             self.world.parts, bool(self.damage), bool(self.unseen)
         )
@@ -218,6 +228,12 @@ class Plastic:
     def episodes(self, context: Context) -> Episodes:
         """The episodes of a split, the same for all candidates."""
         return Episodes(context.seed, context.split, self._counts[context.split])
+
+    def device(self, context: Context) -> str | None:
+        """Where torch computes networks; None for NumPy."""
+        if self.backend == "torch" or (self.backend == "auto" and context.device != "cpu"):
+            return context.device
+        return None
 
     def starts(self, n: int, rng: RNG) -> Genomes:
         """Nothing learnt at first, then normal genes; masks keep all, then less and less."""

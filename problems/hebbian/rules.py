@@ -8,12 +8,17 @@ other lanes are stepped with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .genes import Kept, Rule, Values
+
+SMALL = 500
+"""Synapses below which loading compiled updates takes longer than they save."""
 
 TILE = 2**18
 """Bytes of weights that are updated at once, so that they stay in a core's own cache."""
@@ -49,6 +54,7 @@ def lanes(
     kept: Kept,
     of: NDArray[np.intp],
     beginnings: Sequence[Values],
+    device: str | None = None,
 ) -> Lanes:
     """Networks at the beginning of their lives.
 
@@ -58,11 +64,16 @@ def lanes(
         kept: What pruning leaves of the n candidates.
         of: Candidate of each lane, (lanes,).
         beginnings: Weights of each lane, (lanes, outputs, inputs) per layer.
+        device: Where torch computes; None for NumPy.
     """
     if rule.name == "wnchl":
         from .weightless import Recorded
 
-        return Recorded(rule, coefficients, kept, of)
+        return Recorded(rule, coefficients, kept, of, device)
+    if device is not None:
+        from .on_device import OnDevice
+
+        return OnDevice(rule, coefficients, kept, of, beginnings, device)
     n = len(next(iter(coefficients.values())))
     masks = [m[of] for m in kept.matrices(rule, n)]
     if rule.name == "static":
@@ -71,26 +82,22 @@ def lanes(
         return Stored(rule, weights, [])
     weights = [np.where(m, w, 0).astype(w.dtype) for w, m in zip(beginnings, masks, strict=True)]
     layers = {name: rule.by_layer(values[of]) for name, values in coefficients.items()}
+    cuts = [{k: cut[i] for k, cut in layers.items()} for i in range(len(layers["eta"]))]
+    module = compiled(rule)
     if rule.name == "hl":
         updates: list[Update] = [
-            Synapses({name: cut[i] for name, cut in layers.items()}, mask)
-            for i, mask in enumerate(masks)
+            Synapses(own, mask, module) for own, mask in zip(cuts, masks, strict=True)
         ]
         return Stored(rule, weights, updates)
-    stays = [s[of] for s in kept.by_layer(rule, n)]
-    whole = kept.synapses is None
+    pruned = kept.neurons is not None or kept.synapses is not None
     return Stored(
         rule,
         weights,
         [
-            Neurons(
-                {name: cut[i] for name, cut in layers.items()},
-                {name: cut[i + 1] for name, cut in layers.items()},
-                stays[i], stays[i + 1], None if whole else masks[i],
-            )
-            for i in range(len(rule.pairs))
+            Neurons(before, after, mask if pruned else None, module)
+            for (before, after), mask in zip(pairwise(cuts), masks, strict=True)
         ],
-    )  # fmt: skip
+    )
 
 
 class Update(Protocol):
@@ -151,85 +158,85 @@ class Synapses:
     The learning rate is multiplied into the others once per life.
     """
 
-    def __init__(self, own: Mapping[str, Values], mask: NDArray[np.bool_]) -> None:
+    def __init__(self, own: Mapping[str, Values], mask: NDArray[np.bool_], compiled: Any) -> None:
         eta = np.where(mask, own["eta"], 0).astype(own["eta"].dtype)
-        self._a, self._b, self._c, self._d = (eta * own[name] for name in "abcd")
+        self._abcd = [np.ascontiguousarray(eta * own[name]) for name in "abcd"]
+        self._compiled = compiled
 
     def __call__(self, before: Values, after: Values, weights: Values) -> None:
         """See :class:`Update`."""
+        if self._compiled is not None:
+            self._compiled.synapses(weights, *self._abcd, before, after)
+            return
+        a, b, c, d = self._abcd
         x, y = before[:, None, :], after[:, :, None]
         for rows in tiles(weights):
-            change = self._c[rows] * y[rows]
-            change += self._a[rows]
+            change = c[rows] * y[rows]
+            change += a[rows]
             change *= x[rows]
             weights[rows] += change
-            np.multiply(self._b[rows], y[rows], out=change)
-            change += self._d[rows]
+            np.multiply(b[rows], y[rows], out=change)
+            change += d[rows]
             weights[rows] += change
 
     def keep(self, rows: Rows) -> None:
         """See :class:`Update`."""
-        self._a, self._b, self._c, self._d = (v[rows] for v in (self._a, self._b, self._c, self._d))
+        self._abcd = [values[rows] for values in self._abcd]
 
 
 class Neurons:
-    """ABCD of every neuron (Eq. 3), i before and j after.
+    """ABCD of every neuron, i before and j after (Eq. 3).
 
-    w += (η_i + η_j)/2 · (A_i a_i + B_j a_j + C_i C_j a_i a_j + D_i D_j), as the product of an
-    (outputs, 8) and an (8, inputs) matrix.
+    w += (η_i + η_j)/2 · (A_i a_i + B_j a_j + C_i C_j a_i a_j + D_i D_j).
     """
 
     def __init__(
-        self,
-        before: Mapping[str, Values],
-        after: Mapping[str, Values],
-        stays_before: NDArray[np.bool_],
-        stays_after: NDArray[np.bool_],
-        mask: NDArray[np.bool_] | None,
-    ) -> None:
-        self._left, self._right = factors(before, after)
-        self._left *= stays_after[:, :, None]
-        self._right *= stays_before[:, None, :]
-        self._mask = mask
+        self, before: Mapping[str, Values], after: Mapping[str, Values],
+        mask: NDArray[np.bool_] | None, compiled: Any,
+    ) -> None:  # fmt: skip
+        self._i = [np.ascontiguousarray(before[name]) for name in ("eta", "a", "c", "d")]
+        self._j = [np.ascontiguousarray(after[name]) for name in ("eta", "b", "c", "d")]
+        self._i[0], self._j[0] = self._i[0] / 2, self._j[0] / 2
+        self._mask, self._compiled = mask, compiled
 
     def __call__(self, before: Values, after: Values, weights: Values) -> None:
         """See :class:`Update`."""
-        left, right = active(self._left, self._right, before, after)
+        i, j = active(self._i, before), active(self._j, after)
+        if self._compiled is not None:
+            self._compiled.neurons(weights, self._mask, i, j)
+            return
         for rows in tiles(weights):
-            change = np.matmul(left[rows], right[rows])
+            rate_i, pre, both_i, constant_i = (values[rows, None, :] for values in i)
+            rate_j, post, both_j, constant_j = (values[rows, :, None] for values in j)
+            change = pre + post
+            change += both_i * both_j
+            change += constant_i * constant_j
+            change *= rate_i + rate_j
             if self._mask is not None:
-                change *= self._mask[rows]
+                change = np.where(self._mask[rows], change, 0)
             weights[rows] += change
 
     def keep(self, rows: Rows) -> None:
         """See :class:`Update`."""
-        self._left, self._right = self._left[rows], self._right[rows]
+        self._i, self._j = [v[rows] for v in self._i], [v[rows] for v in self._j]
         if self._mask is not None:
             self._mask = self._mask[rows]
 
 
-def factors(before: Mapping[str, Values], after: Mapping[str, Values]) -> tuple[Values, Values]:
-    """The two matrices of Eq. 3 for activations of one, (n, outputs, 8) and (n, 8, inputs)."""
-    i, j = before, after
-    half = np.full_like(j["eta"], 0.5)
-    left = [
-        value for own in (half, 0.5 * j["b"], 0.5 * j["c"], 0.5 * j["d"])
-        for value in (own, own * j["eta"])
-    ]  # fmt: skip
-    right = [
-        value for own in (i["a"], np.ones_like(i["eta"]), i["c"], i["d"])
-        for value in (own * i["eta"], own)
-    ]  # fmt: skip
-    return np.stack(left, axis=2), np.stack(right, axis=1)
+def active(own: Sequence[Values], activations: Values) -> tuple[Values, ...]:
+    """Rates, A or B, C and D of one side of a layer for these activations, which only D ignores."""
+    rate, one, both, constant = own
+    return rate, one * activations, both * activations, constant
 
 
-def active(left: Values, right: Values, before: Values, after: Values) -> tuple[Values, Values]:
-    """The two matrices for these activations: B and C heed the output, A and C the input."""
-    left, right = left.copy(), right.copy()
-    left[:, :, 2:6] *= after[:, :, None]
-    right[:, 0:2] *= before[:, None, :]
-    right[:, 4:6] *= before[:, None, :]
-    return left, right
+def compiled(rule: Rule) -> Any:
+    """The compiled updates; None for small networks, or where Numba is not installed."""
+    if rule.synapses < SMALL:
+        return None
+    try:
+        return import_module(".fused", __package__)
+    except ImportError:
+        return None
 
 
 def tiles(weights: Values) -> list[slice]:
