@@ -81,7 +81,7 @@ def finish(run: Run, on_progress: Progress | None = None) -> Result:
 
 def summary(folder: Path) -> Result:
     """Sum up a run from its file."""
-    view = read_run(folder)
+    view = read_run(folder, genomes=False)
     c = view.candidates
     mine = c.origin == "search"
     return Result(

@@ -18,7 +18,7 @@ from .problem import Array
 REFERENCE = 1.1  # of every normalised objective
 EXACT_OBJECTIVES = 5  # more than this: the hypervolume is approximated
 WEIGHTS = 2**12  # of R2 from three objectives on
-SAMPLES = 2**17  # directions of the approximation; relative error about 1e-3 at ten objectives
+RAYS = 2**15  # of the approximation; error about 1e-3 of fronts, 1e-2 of few scattered rows
 
 
 def nondominated(fitness: ArrayLike, violation: ArrayLike | None = None) -> NDArray[np.bool_]:
@@ -83,8 +83,8 @@ def normalise(values: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> Array:
 def hypervolume(fitness: ArrayLike, reference: ArrayLike) -> float:
     """Volume between the rows and the reference point; rows beyond it add nothing.
 
-    Exact up to five objectives. From six on it is approximated by moocore's deterministic
-    low-discrepancy integration over 131,072 directions; equal input gives equal output.
+    Exact up to five objectives, by moocore. From six on it is approximated, see :func:`swept`;
+    equal input gives equal output, and more rows never give less.
 
     Args:
         fitness: Minimised values, shape (n, m).
@@ -107,13 +107,87 @@ def hypervolume(fitness: ArrayLike, reference: ArrayLike) -> float:
     front = inside[nondominated(inside)]
     if front.shape[1] <= EXACT_OBJECTIVES:
         return float(moocore.hypervolume(front, ref=point))
-    return float(moocore.hv_approx(front, ref=point, nsamples=SAMPLES, method="Rphi-FWE+"))
+    extent = point - front.min(axis=0)
+    return float(np.prod(extent)) * swept(reach((point - front) / extent), front.shape[1])
 
 
 def unit_hypervolume(fitness: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> float:
     """Hypervolume by the convention for runs, in [0, 1]; rows beyond the ideal are clipped."""
     scaled = np.maximum(normalise(fitness, ideal, nadir), 0.0)
-    return hypervolume(scaled, REFERENCE) / REFERENCE ** scaled.shape[1]
+    m = scaled.shape[1]
+    if m <= EXACT_OBJECTIVES:
+        return hypervolume(scaled, REFERENCE) / REFERENCE**m
+    return swept(reach(1.0 - scaled[nondominated(scaled)] / REFERENCE), m)
+
+
+class UnitVolume:
+    """The hypervolume of a front that grows, as :func:`unit_hypervolume` would give it.
+
+    From six objectives on only what is new is looked at.
+
+    Args:
+        ideal: Shape (m,).
+        nadir: Shape (m,).
+        fitness: The front so far, shape (n, m).
+    """
+
+    def __init__(self, ideal: ArrayLike, nadir: ArrayLike, fitness: Array) -> None:
+        self._ideal, self._nadir, m = ideal, nadir, fitness.shape[1]
+        self._reach = reach(self._gaps(fitness)) if m > EXACT_OBJECTIVES else None
+        self.value = unit_hypervolume(fitness, ideal, nadir)
+
+    def grow(self, fitness: Array, new: Array) -> None:
+        """Take in a changed front.
+
+        Args:
+            fitness: The whole front now, shape (n, m).
+            new: Rows at least that were not in it before, shape (k, m).
+        """
+        if not len(new):
+            return
+        if self._reach is None:
+            self.value = unit_hypervolume(fitness, self._ideal, self._nadir)
+        else:
+            self._reach = np.maximum(self._reach, reach(self._gaps(new)))
+            self.value = swept(self._reach, fitness.shape[1])
+
+    def _gaps(self, fitness: Array) -> Array:
+        return 1.0 - np.maximum(normalise(fitness, self._ideal, self._nadir), 0.0) / REFERENCE
+
+
+def reach(gaps: Array) -> NDArray[np.float32]:
+    """How far each ray from the reference point runs through what the rows dominate, (RAYS,).
+
+    Rays start at the reference point and end on the far faces of a box of sides 1, spread evenly
+    over these faces by a Sobol sequence. The reach of several sets of rows together is the larger
+    one, ray by ray.
+
+    Args:
+        gaps: How far each row lies before the reference point, in sides of the box, (n, m).
+
+    Returns:
+        Shares of the rays, in [0, 1] for gaps up to 1; 0 for no rows.
+    """
+    far = np.zeros(RAYS, dtype=np.float32)
+    inside = np.ascontiguousarray(gaps[(gaps > 0).all(axis=1)].T, dtype=np.float32)  # (m, n)
+    steps = _steps(gaps.shape[1])
+    for rows in np.array_split(inside, -(-inside.shape[1] // 256) or 1, axis=1):
+        for start in range(0, RAYS if rows.size else 0, 512):  # what is compared stays in the cache
+            block = slice(start, start + 512)
+            least = np.multiply.outer(steps[0, block], rows[0])
+            for step, gap in zip(steps[1:, block], rows[1:], strict=True):
+                np.minimum(least, np.multiply.outer(step, gap), out=least)
+            np.maximum(far[block], least.max(axis=1), out=far[block])
+    return far
+
+
+def swept(far: NDArray[np.float32], m: int) -> float:
+    """Share of the box that rays of such a reach sweep over, in [0, 1].
+
+    In polar coordinates around the corner the box has the volume of its m far faces, each times
+    the integral of r^(m - 1): the share is the mean of the m-th powers.
+    """
+    return float((far.astype(np.float64) ** m).mean())
 
 
 def igd_plus(fitness: ArrayLike, target: ArrayLike) -> float:
@@ -208,6 +282,18 @@ def rank_correlation(a: Array, b: Array) -> float:
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
+
+
+@functools.cache
+def _steps(m: int) -> NDArray[np.float32]:
+    """How many lengths of a ray one side of the box is, by objective, (m, RAYS)."""
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(m, scramble=False).random(RAYS) + 0.5 / RAYS
+    face = (points[:, 0] * m).astype(np.intp)
+    rays = np.ones((RAYS, m))
+    rays[np.arange(m) != face[:, None]] = points[:, 1:].ravel()
+    return np.ascontiguousarray((1.0 / rays).T, dtype=np.float32)
 
 
 @functools.cache

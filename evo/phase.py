@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from .archive import Box, Front
 from .errors import ObjectiveError, ReplayError
 from .evaluate import Evaluator, first_rows
 from .genomes import Genomes
+from .indicators import UnitVolume
 from .problem import Array, Evaluation
 from .store import SEARCH, RunFile
 
@@ -27,7 +28,7 @@ class Desk:
     Args:
         file: The log.
         evaluator: Judges; its cache holds everything recorded.
-        ids: Origin → exact bytes of a genome → id of the candidate.
+        ids: Origin → key of a genome → id of the candidate.
         anchors: Fitness of known references for the box, shape (k, m).
         diagnose: What changed since the log was begun, for error messages.
         box: Where hypervolumes are measured; fixed by the first generation.
@@ -101,9 +102,11 @@ class Phase:
     front: Front = field(init=False)
     evaluations: int = 0
     _mark: float = 0.0
+    _volume: UnitVolume | None = None  # from the first generation on that is not replayed
+    _late: bool = False  # whether violations are not recorded with their candidates
     _own: dict[str, float] = field(default_factory=dict)  # seconds of the algorithm, not yet kept
     _seen: set[int] = field(default_factory=set)
-    _rows: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
+    _keys: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
 
     def __post_init__(self) -> None:
         self.front = Front(self.desk.evaluator.judges.n_searched)
@@ -124,7 +127,7 @@ class Phase:
             asked = self._ask(stored)
         kept = asked if room is None else asked.take(slice(0, room))
         if stored is not None and len(stored) > len(kept):
-            kept = stored
+            kept = asked.take(slice(0, len(stored)))
         if len(kept) == 0:
             return None
         recorded = self.desk.file.generation(self.origin, self.number)
@@ -146,13 +149,15 @@ class Phase:
             self.desk.file.add_work(self.origin, self.number, named)
         return replace(step, facts=facts)
 
-    def _ask(self, stored: Genomes | None) -> Genomes:
+    def _ask(self, stored: Sequence[bytes] | None) -> Genomes:
         """What the algorithm asks for; what is recorded already must be the beginning of it."""
-        recall = getattr(self.algorithm, "recall", None)
-        if stored is not None and recall is not None and recall(stored):
-            return stored
+        if stored is not None and self._recalls:
+            recalled = self.desk.file.asked_whole(self.origin, self.number)
+            if recalled is not None:
+                self.algorithm.recall(recalled)  # type: ignore[attr-defined]
+                return recalled
         asked = self.algorithm.ask()
-        if stored is None or asked.rows()[: len(stored)] == stored.rows():
+        if stored is None or asked.keys()[: len(stored)] == stored:
             return asked
         raise ReplayError(
             f"generation {self.number} of {self.origin} asks for other candidates than the "
@@ -160,14 +165,19 @@ class Phase:
             hint=f"evo resume {self.desk.file.folder} --warm-start begins a new run from the front",
         )
 
-    def _judge(self, kept: Genomes, stored: Genomes | None) -> Evaluation:
+    @property
+    def _recalls(self) -> bool:
+        return getattr(self.algorithm, "recalls", hasattr(self.algorithm, "recall"))
+
+    def _judge(self, kept: Genomes, stored: Sequence[bytes] | None) -> Evaluation:
         """Record what is asked, then judge and record whatever the log lacks."""
         desk = self.desk
+        self._late = desk.scales is None or stored is not None
         if stored is None or len(stored) < len(kept):
             plan = f"chunk {desk.evaluator.planner.chunk}"
-            desk.file.begin(self.origin, self.number, kept, plan)
+            desk.file.begin(self.origin, self.number, kept, plan, whole=self._recalls)
         self._copy(kept)
-        desk.evaluator.rivals = list(self._rows.values()) if self.origin == SEARCH else ()
+        desk.evaluator.rivals = list(self._keys.values()) if self.origin == SEARCH else ()
         evaluation = desk.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
         if self.origin == SEARCH and self.number == 0:
             desk.settle(evaluation)
@@ -176,10 +186,10 @@ class Phase:
     def _copy(self, kept: Genomes) -> None:
         """Record what other phases have judged already as candidates of this one, too."""
         known, mine = self.desk.evaluator.known, self.desk.ids[self.origin]
-        rows = kept.rows()
-        found = [r for r in dict.fromkeys(rows) if r in known and r not in mine]
+        keys = kept.keys()
+        found = [i for i in first_rows(keys) if keys[i] in known and keys[i] not in mine]
         if found:
-            index = np.array([rows.index(r) for r in found], dtype=np.intp)
+            index = np.array(found, dtype=np.intp)
             evaluation = self.desk.evaluator(kept.take(index))
             self._append(kept, index, evaluation, copied=True)
 
@@ -187,12 +197,13 @@ class Phase:
         self, kept: Genomes, index: NDArray[np.intp], evaluation: Evaluation, *, copied: bool
     ) -> None:
         self.desk.remember()
-        some = kept.take(index)
+        some = kept if len(index) == len(kept) else kept.take(index)
+        known = None if self.desk.scales is None else self._told(evaluation)[1]
         ids = self.desk.file.append(
-            self.origin, self.number, index, some, evaluation,
+            self.origin, self.number, index, some, evaluation, violation=known,
             seconds=self._lap(), copied=copied, work=self.desk.worked(),
         )  # fmt: skip
-        self.desk.ids[self.origin].update(zip(some.rows(), ids, strict=True))
+        self.desk.ids[self.origin].update(zip(some.keys(), ids, strict=True))
         failed = [reason for reason in evaluation.reasons if reason]
         if failed and not copied:
             told = f"{len(failed)} of {len(ids)} candidates failed, the first: {failed[0]}"
@@ -203,21 +214,28 @@ class Phase:
         file, box = self.desk.file, self.desk.box
         assert box is not None
         fitness, violation = self._told(evaluation)
-        ids = [self.desk.ids[self.origin][row] for row in kept.rows()]
+        keys = kept.keys()
+        ids = [self.desk.ids[self.origin][key] for key in keys]
         new = [i for i in first_rows(ids) if ids[i] not in self._seen]
         self._seen.update(ids)
         feasible = evaluation.ok[new] & (violation[new] == 0)
         entered, left = self.front.add([ids[i] for i in new], fitness[new], feasible)
-        rows = kept.rows()
-        self._rows |= {ids[i]: rows[i] for i in new if ids[i] in entered}
+        mine = set(entered)
+        arrived = [i for i in new if ids[i] in mine]
+        self._keys |= {ids[i]: keys[i] for i in arrived}
         for gone in left:
-            del self._rows[gone]
+            del self._keys[gone]
         if not replayed:
             marked = (entered, left) if self.origin == SEARCH else ((), ())
+            if self._volume is None:
+                self._volume = UnitVolume(box.ideal, box.nadir, self.front.fitness)
+            else:
+                self._volume.grow(self.front.fitness, fitness[arrived])
+            late = np.flatnonzero(evaluation.ok) if self._late else ()
             file.complete(
                 self.origin, self.number, asked=len(kept), seconds=self._lap(),
-                hypervolume=box.hypervolume(self.front.fitness),
-                violation={ids[i]: float(violation[i]) for i in np.flatnonzero(evaluation.ok)},
+                hypervolume=self._volume.value,
+                violation={ids[i]: float(violation[i]) for i in late},
                 entered=marked[0], left=marked[1], work=self._own,
             )  # fmt: skip
         self._own = {}

@@ -357,10 +357,10 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
     confidence = run.config.evaluator.racing
     race = Race(run.judges, confidence) if confidence else None
     samples = file.samples(len(race.sampled)) if race else {}
-    for i, row in enumerate(recorded.genomes.rows()):
+    for i, key in enumerate(recorded.genomes.keys()):
         candidate = int(recorded.id[i])
-        ids[str(recorded.origin[i])][row] = candidate
-        known[row] = Verdict(
+        ids[str(recorded.origin[i])][key] = candidate
+        known[key] = Verdict(
             recorded.values[i], violations[i], bool(recorded.ok[i]), recorded.reason[i],
             float(recorded.share[i]), samples.get(candidate),
         )  # fmt: skip

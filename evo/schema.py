@@ -17,6 +17,7 @@ from .genomes import Genomes
 from .space import SearchSpace
 
 FILE = "run.sqlite"
+KEY = 16  # bytes of a genome's key
 APPLICATION = 0x65766F31  # "evo1", tells our files from other SQLite files
 
 _FIRST = """
@@ -55,7 +56,11 @@ CREATE TABLE work (
   PRIMARY KEY (origin, generation, name)) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _RACES, _WORK)
+_KEYS = """
+ALTER TABLE generation ADD COLUMN keys BLOB;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _RACES, _WORK, _KEYS)
 """Migration k brings a file from format k to k + 1; each is applied once and never edited."""
 
 FIXED_COLUMNS = frozenset(
@@ -112,12 +117,9 @@ class Layout:
 
     def pack(self, genomes: Genomes) -> list[bytes]:
         """One blob per row."""
-        records = np.empty(len(genomes), dtype=self.record)
-        for name, *_ in self.parts:
-            records[name] = genomes[name]
-        size = self.record.itemsize
-        data = records.tobytes()
-        return [data[i * size : (i + 1) * size] for i in range(len(genomes))]
+        return Genomes(
+            {name: genomes[name].astype(dtype, copy=False) for name, _, _, dtype in self.parts}
+        ).rows()
 
     def unpack(self, data: bytes) -> Genomes:
         """Rows from blobs laid end to end.

@@ -116,8 +116,12 @@ class Real(_Box):
 
     def repair(self, values: NDArray[Any]) -> NDArray[Any]:
         """Clip to the bounds; NaN becomes the lower bound."""
-        values = np.where(np.isnan(values), self.bounds.low, values)
-        return np.clip(values, self.bounds.low, self.bounds.high).astype(self.dtype)
+        values = np.asarray(values)
+        missing = np.isnan(values)
+        if missing.any():
+            values = np.where(missing, self.bounds.low, values)
+        legal = np.clip(values, self.bounds.low, self.bounds.high)
+        return legal.astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +212,8 @@ class Mask:
 
     def repair(self, values: NDArray[Any]) -> NDArray[Any]:
         """True where the value is above one half."""
-        return np.asarray(values, dtype=np.float64) > 0.5
+        given = np.asarray(values)
+        return given.copy() if given.dtype == np.bool_ else given.astype(np.float64) > 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,4 +347,4 @@ class SearchSpace:
 def _repair_levels(values: NDArray[Any], bounds: Bounds, dtype: np.dtype[Any]) -> NDArray[Any]:
     if np.issubdtype(np.asarray(values).dtype, np.floating):
         values = np.floor(np.where(np.isnan(values), bounds.low, values) + 0.5)
-    return np.clip(values, bounds.low, bounds.high).astype(dtype)
+    return np.clip(values, bounds.low, bounds.high).astype(dtype, copy=False)

@@ -22,6 +22,7 @@ from .problem import Array, Evaluation
 from .schema import (
     FILE,
     FIXED_COLUMNS,
+    KEY,
     Layout,
     damaged,
     existing,
@@ -49,17 +50,23 @@ __all__ = [
 ]  # fmt: skip
 
 
+PAGE = 4096  # bytes of a page of the file
+
+
 class RunFile:
     """The open run file of one folder; holds the folder's lock until closed.
 
-    Every method that writes is one transaction: after it returned, a crash of the process or of the
-    machine loses nothing of it; when it raises, nothing of it was written.
+    Every method that writes is one transaction: when it raises, nothing of it was written. After it
+    returned, a crash of the process loses nothing of it. Neither does a crash of the machine, but
+    for the beginning and the end of a generation, which wait for the next chunk to be synchronised:
+    both follow from what is judged.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str]) -> None:
         self.folder = folder
         self._connection = connection
         self._lock = lock
+        self._phases: dict[str, dict[int, GenerationRow]] = {}  # as recorded
         self.columns = read_columns(connection)
         try:
             self.layout = Layout.from_json(self.meta()["parts"])
@@ -93,7 +100,9 @@ class RunFile:
                 refuse_used(folder)  # again: another process may have been faster
                 layout = Layout.of(space)
                 packed = {} if starts is None else {"starts": b"".join(layout.pack(starts))}
-                _make(folder / "new.sqlite", {**meta, "parts": layout.parts}, columns, packed)
+                wide = layout.record.itemsize > PAGE  # fewer pages per genome then
+                meta = {**meta, "parts": layout.parts}
+                _make(folder / "new.sqlite", meta, columns, packed, 4 * PAGE if wide else PAGE)
                 os.replace(folder / "new.sqlite", folder / FILE)
                 return RunFile(folder, open_writer(folder), lock)
             except BaseException:
@@ -150,44 +159,56 @@ class RunFile:
         rows = self._read("SELECT value FROM packed WHERE name = ?", name)
         return self.layout.unpack(rows[0][0]) if rows else None
 
-    def asked(self, origin: str, number: int) -> Genomes | None:
-        """What a recorded generation asked for, or None when it is not recorded."""
+    def asked(self, origin: str, number: int) -> list[bytes] | None:
+        """Keys of what a recorded generation asked for, or None when it is not recorded."""
+        if self.generation(origin, number) is None:
+            return None
+        ((keys,),) = self._read(
+            "SELECT keys FROM generation WHERE origin = ? AND number = ?", origin, number
+        )
+        if keys is None:  # recorded in format 3 or before
+            genomes = self.asked_whole(origin, number)
+            return [] if genomes is None else genomes.keys()
+        return [keys[i : i + KEY] for i in range(0, len(keys), KEY)]
+
+    def asked_whole(self, origin: str, number: int) -> Genomes | None:
+        """What a recorded generation asked for, or None where that was not kept."""
         rows = self._read(
             "SELECT asked FROM generation WHERE origin = ? AND number = ?", origin, number
         )
-        return self.layout.unpack(rows[0][0]) if rows else None
+        return self.layout.unpack(rows[0][0]) if rows and rows[0][0] else None
 
     def generation(self, origin: str, number: int) -> GenerationRow | None:
         """One recorded generation, or None."""
-        rows = self._read(
-            "SELECT number, started, seconds, evaluated, cached, hypervolume, complete "
-            "FROM generation WHERE origin = ? AND number = ?",
-            origin,
-            number,
-        )
-        return _generation(origin, rows[0]) if rows else None
+        return self._known(origin).get(number)
 
     def generations(self, origin: str) -> list[GenerationRow]:
         """The recorded generations of a phase, in order."""
-        rows = self._read(
-            "SELECT number, started, seconds, evaluated, cached, hypervolume, complete "
-            "FROM generation WHERE origin = ? ORDER BY number",
-            origin,
-        )
-        return [_generation(origin, row) for row in rows]
+        return list(self._known(origin).values())
 
-    def begin(self, origin: str, number: int, genomes: Genomes, plan: str) -> None:
+    def begin(
+        self, origin: str, number: int, genomes: Genomes, plan: str, *, whole: bool = False
+    ) -> None:
         """Record what a generation asks for, before any of it is judged.
 
         Recording a longer list over a shorter one keeps what was judged already.
+
+        Args:
+            origin: Phase of the run.
+            number: Generation.
+            genomes: What is asked for.
+            plan: How it will be judged.
+            whole: Keep the genomes beside their keys, for who cannot tell again what was asked.
         """
-        blob = b"".join(self.layout.pack(genomes))
-        with self._transaction() as connection:
+        blob = b"".join(self.layout.pack(genomes)) if whole else b""
+        with self._transaction(lasting=False) as connection:
             connection.execute(
-                "INSERT INTO generation VALUES (?, ?, ?, 0.0, 0, 0, NULL, ?, 0, ?) "
-                "ON CONFLICT (origin, number) DO UPDATE SET asked = excluded.asked, complete = 0",
-                (origin, number, time.time(), plan, blob),
+                "INSERT INTO generation VALUES (?, ?, ?, 0.0, 0, 0, NULL, ?, 0, ?, ?) "
+                "ON CONFLICT (origin, number) DO UPDATE "
+                "SET asked = excluded.asked, keys = excluded.keys, complete = 0",
+                (origin, number, time.time(), plan, blob, b"".join(genomes.keys())),
             )
+        self._reread(origin, number)
 
     def append(
         self,
@@ -200,6 +221,7 @@ class RunFile:
         seconds: float = 0.0,
         copied: bool = False,
         work: Mapping[str, float] = MappingProxyType({}),
+        violation: Array | None = None,
     ) -> list[int]:
         """Record one judged chunk.
 
@@ -212,18 +234,19 @@ class RunFile:
             seconds: Active time to add to the generation.
             copied: Whether the results were known from another phase.
             work: Counts to add to those of the generation, by name.
+            violation: Scaled and summed, shape (k,); None where :meth:`complete` will tell.
 
         Returns:
             The ids given to the k candidates.
         """
-        rows = self._rows(origin, number, slots, genomes, evaluation, copied)
+        rows = self._rows(origin, number, slots, genomes, evaluation, copied, violation)
         marks = ", ".join("?" * len(rows[0])) if rows else ""
         names = "".join(f", {quoted(c.name)}" for c in self.columns)
         with self._transaction() as connection:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM candidate").fetchone()
             connection.executemany(
                 "INSERT INTO candidate (id, origin, generation, slot, key, genome, status, reason, "
-                f"seconds, violations, copied, judged_share{names}) VALUES ({marks})",
+                f"seconds, violation, violations, copied, judged_share{names}) VALUES ({marks})",
                 [(last + 1 + i, *row[1:]) for i, row in enumerate(rows)],
             )
             if evaluation.samples is not None:
@@ -241,6 +264,7 @@ class RunFile:
                 (seconds, len(rows), origin, number),
             )
             _add_work(connection, origin, number, work)
+        self._reread(origin, number)
         return list(range(last + 1, last + 1 + len(rows)))
 
     def complete(
@@ -257,7 +281,7 @@ class RunFile:
         work: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Close a generation: hypervolume, violations of its candidates, the new front, work."""
-        with self._transaction() as connection:
+        with self._transaction(lasting=False) as connection:
             connection.executemany(
                 "UPDATE candidate SET violation = ? WHERE id = ?",
                 [(v, k) for k, v in violation.items()],
@@ -272,6 +296,7 @@ class RunFile:
                 (seconds, asked, hypervolume, origin, number),
             )
             _add_work(connection, origin, number, work)
+        self._reread(origin, number)
 
     def judge(self, kind: str, ids: Sequence[int], names: Sequence[str], values: Array) -> None:
         """Record later judgements of some candidates.
@@ -294,7 +319,7 @@ class RunFile:
 
     def add_work(self, origin: str, number: int, work: Mapping[str, float]) -> None:
         """Add counts by name to those of a generation, or of what follows the search (number 0)."""
-        with self._transaction() as connection:
+        with self._transaction(lasting=False) as connection:
             _add_work(connection, origin, number, work)
 
     def judged(self, kind: str) -> set[int]:
@@ -323,7 +348,9 @@ class RunFile:
         genomes: Genomes,
         evaluation: Evaluation,
         copied: bool,
+        violation: Array | None,
     ) -> list[tuple[Any, ...]]:
+        told = [None] * len(genomes) if violation is None else violation.tolist()
         columns = zip(
             slots.tolist(),
             genomes.keys(),
@@ -331,7 +358,8 @@ class RunFile:
             evaluation.ok.tolist(),
             evaluation.reasons,
             evaluation.seconds.tolist(),
-            evaluation.violations,
+            [v if ok else None for v, ok in zip(told, evaluation.ok, strict=True)],
+            evaluation.violations.astype("<f8"),
             evaluation.shares.tolist(),
             evaluation.values.tolist(),
             strict=True,
@@ -339,18 +367,32 @@ class RunFile:
         return [
             (
                 0, origin, number, slot, key, blob, "ok" if ok else "failed", reason, seconds,
-                violations.astype("<f8").tobytes(), int(copied), share, *values,
+                excess, violations.tobytes(), int(copied), share, *values,
             )
-            for slot, key, blob, ok, reason, seconds, violations, share, values in columns
+            for slot, key, blob, ok, reason, seconds, excess, violations, share, values in columns
         ]  # fmt: skip
 
     def _read(self, sql: str, *values: Any) -> list[Any]:
         with guarded(self.folder):
             return self._connection.execute(sql, values).fetchall()
 
+    def _known(self, origin: str) -> dict[int, GenerationRow]:
+        """The generations of a phase, read once: nobody else writes."""
+        if origin not in self._phases:
+            rows = self._read(f"{_GENERATIONS} WHERE origin = ? ORDER BY number", origin)
+            self._phases[origin] = {row[0]: _generation(origin, row) for row in rows}
+        return self._phases[origin]
+
+    def _reread(self, origin: str, number: int) -> None:
+        rows = self._read(f"{_GENERATIONS} WHERE origin = ? AND number = ?", origin, number)
+        if rows:
+            self._known(origin)[number] = _generation(origin, rows[0])
+
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """What is inside happens as a whole; where it need not last, the disk is not waited for."""
         with guarded(self.folder):
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -369,6 +411,11 @@ def _add_work(
         "DO UPDATE SET value = value + excluded.value",
         [(origin, number, name, float(value)) for name, value in work.items()],
     )
+
+
+_GENERATIONS = (
+    "SELECT number, started, seconds, evaluated, cached, hypervolume, complete FROM generation"
+)
 
 
 def _generation(origin: str, row: Sequence[Any]) -> GenerationRow:
@@ -396,12 +443,14 @@ def check_columns(names: Sequence[str]) -> None:
 
 
 def _make(
-    file: Path, meta: Mapping[str, Any], columns: Sequence[Column], packed: Mapping[str, bytes]
-) -> None:
+    file: Path, meta: Mapping[str, Any], columns: Sequence[Column], packed: Mapping[str, bytes],
+    page: int,
+) -> None:  # fmt: skip
     for leftover in (file, file.with_name(file.name + "-journal")):
         leftover.unlink(missing_ok=True)
     connection = sqlite3.connect(file, isolation_level=None)
     try:
+        connection.execute(f"PRAGMA page_size = {page}")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)
         connection.execute("BEGIN")

@@ -160,8 +160,12 @@ class RunView:
         return rows[np.argsort(self.fitness[rows, 0], kind="stable")]
 
 
-def read_run(folder: str | Path) -> RunView:
+def read_run(folder: str | Path, *, genomes: bool = True) -> RunView:
     """Read a run; it may still be running, and nothing is changed.
+
+    Args:
+        folder: Where it lies.
+        genomes: Whether to read the genomes; where not, those of the candidates have no rows.
 
     Raises:
         StoreError: The folder holds no run, or the file is damaged or of a newer format.
@@ -171,7 +175,7 @@ def read_run(folder: str | Path) -> RunView:
         connection = open_reader(folder)
         try:
             connection.execute("BEGIN")  # one snapshot for all reads
-            return _read(connection, folder)
+            return _read(connection, folder, genomes)
         except (KeyError, ValueError, TypeError) as error:
             raise damaged(folder, f"its contents do not fit together ({error})") from error
         finally:
@@ -260,7 +264,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
     return {key: json.loads(value) for key, value in rows}
 
 
-def _read(connection: sqlite3.Connection, folder: Path) -> RunView:
+def _read(connection: sqlite3.Connection, folder: Path, genomes: bool) -> RunView:
     meta, columns = read_meta(connection), read_columns(connection)
     layout = Layout.from_json(meta["parts"])
     phases = _phases(connection)
@@ -270,7 +274,7 @@ def _read(connection: sqlite3.Connection, folder: Path) -> RunView:
         meta=meta,
         columns=columns,
         parts=layout.facts,
-        candidates=_candidates(connection, columns, layout),
+        candidates=_candidates(connection, columns, layout, genomes),
         generations=phases.pop(SEARCH),
         events=[Event(*row) for row in events],
         complete=meta.get("status") == "finished",
@@ -306,13 +310,14 @@ def _format(connection: sqlite3.Connection) -> int:
 
 
 def _candidates(
-    connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout
+    connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout, genomes: bool
 ) -> Candidates:
     names = "".join(f", {quoted(c.name)}" for c in columns)
     # files of format 1 are read as they are
     share = "judged_share" if _format(connection) > 1 else "1.0"
+    genome = "genome" if genomes else "x''"
     rows = connection.execute(
-        "SELECT id, generation, slot, origin, genome, violation, status, reason, seconds, "
+        f"SELECT id, generation, slot, origin, {genome}, violation, status, reason, seconds, "
         f"on_front, {share}{names} FROM candidate ORDER BY id"
     ).fetchall()
     fixed = list(zip(*(row[:11] for row in rows), strict=True)) or [()] * 11

@@ -87,15 +87,17 @@ class LevelStep:
     def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Changed rows, shape (n, d), dtype of the input."""
         low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
-        values = genomes.astype(np.int64)
-        chosen = pick_genes(genomes.shape, self.rate, high > low, rng)
-        jump = ~bounds.ordered | (rng.random(genomes.shape) < self.reset)
+        chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, high > low, rng))
+        gene = chosen % genomes.shape[1]
+        jump = ~bounds.ordered[gene] | (rng.random(genomes.shape).take(chosen) < self.reset)
         longest = np.maximum(1, np.floor(self.reach * (high - low)).astype(np.int64))
-        step = rng.integers(1, longest + 1, genomes.shape)
-        step = np.where(rng.random(genomes.shape) < 0.5, -step, step)
+        step = _integers(longest, genomes.shape, rng).take(chosen)
+        step = np.where(rng.random(genomes.shape).take(chosen) < 0.5, -step, step)
+        shift = _integers(np.maximum(high - low, 1), genomes.shape, rng).take(chosen)
+        low, high, values = low[gene], high[gene], genomes.take(chosen).astype(np.int64)
+        other = _turned(values, low, high, shift)
         step = np.where((values + step < low) | (values + step > high), -step, step)
-        moved = np.where(jump, _other(values, low, high, rng), np.clip(values + step, low, high))
-        return np.where(chosen, moved, values).astype(genomes.dtype)
+        return _put(genomes, chosen, np.where(jump, other, np.clip(values + step, low, high)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,10 @@ class Reset:
     def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Changed rows, shape (n, d), dtype of the input."""
         low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
-        chosen = pick_genes(genomes.shape, self.rate, high > low, rng)
-        other = _other(genomes.astype(np.int64), low, high, rng)
-        return np.where(chosen, other, genomes).astype(genomes.dtype)
+        chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, high > low, rng))
+        gene = chosen % genomes.shape[1]
+        shift = _integers(np.maximum(high - low, 1), genomes.shape, rng).take(chosen)
+        return _put(genomes, chosen, _turned(genomes.take(chosen), low[gene], high[gene], shift))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,28 @@ def _other(
     values: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], rng: RNG
 ) -> NDArray[np.int64]:
     """A uniform legal value other than the present one, where the gene has another."""
-    span = high - low
-    shift = rng.integers(1, np.maximum(span, 1) + 1, values.shape)
-    return low + (values - low + shift) % (span + 1)
+    shift = _integers(np.maximum(high - low, 1), values.shape, rng)
+    return _turned(values, low, high, shift)
+
+
+def _turned(
+    values: NDArray[Any], low: NDArray[np.int64], high: NDArray[np.int64], shift: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Values moved up, from the highest on to the lowest."""
+    return low + (values - low + shift) % (high - low + 1)
+
+
+def _integers(most: NDArray[np.int64], shape: tuple[int, ...], rng: RNG) -> NDArray[np.int64]:
+    """From 1 to ``most`` of each gene, shape (n, d); 1 alone needs no draw."""
+    if (most == 1).all():
+        return np.broadcast_to(np.int64(1), shape)
+    return rng.integers(1, most + 1, shape)
+
+
+def _put(
+    genomes: NDArray[Any], places: NDArray[np.intp], values: NDArray[np.int64]
+) -> NDArray[Any]:
+    """A copy with other genes at flat places."""
+    out = np.array(genomes, order="C")
+    out.reshape(-1)[places] = values
+    return out

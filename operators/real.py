@@ -32,28 +32,25 @@ class SBX:
         self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Two children per pair, each shape (n, d)."""
-        a, b, low, high = (v.astype(np.float64) for v in (first, second, bounds.low, bounds.high))
+        chosen = rng.random(first.shape) < self.share
+        draw, flip = rng.random(first.shape), rng.random(first.shape)
+        crossed = np.flatnonzero(chosen & (np.abs(first - second) > 1e-14))  # others stay
+        a, b, low, high = _at(crossed, first, second, bounds)
+        draw, flip = draw.take(crossed), flip.take(crossed) < 0.5
         small, large = np.minimum(a, b), np.maximum(a, b)
         gap = large - small
-        crossed = (rng.random(a.shape) < self.share) & (gap > 1e-14)
-        draw, flip = rng.random(a.shape), rng.random(a.shape) < 0.5
-        safe = np.where(gap > 1e-14, gap, 1.0)
-        down = self._spread(draw, 1.0 + 2.0 * (small - low) / safe)
-        up = self._spread(draw, 1.0 + 2.0 * (high - large) / safe)
+        down = self._spread(draw, 1.0 + 2.0 * (small - low) / gap)
+        up = self._spread(draw, 1.0 + 2.0 * (high - large) / gap)
         left = 0.5 * (small + large - down * gap)
         right = 0.5 * (small + large + up * gap)
         one, two = np.where(flip, right, left), np.where(flip, left, right)
-        return (
-            _like(np.where(crossed, one, a), bounds, first.dtype),
-            _like(np.where(crossed, two, b), bounds, second.dtype),
-        )
+        return _put(first, crossed, one, low, high), _put(second, crossed, two, low, high)
 
     def _spread(self, draw: Floats, beta: Floats) -> Floats:
         power = 1.0 / (self.eta + 1.0)
         alpha = 2.0 - np.maximum(beta, 1.0) ** -(self.eta + 1.0)
-        inner = draw <= 1.0 / alpha
-        outer = np.where(inner, 0.5, 2.0 - draw * alpha)  # 0.5: any value that the root accepts
-        return np.where(inner, (draw * alpha) ** power, (1.0 / outer) ** power)
+        area = draw * alpha
+        return np.where(draw <= 1.0 / alpha, area, 1.0 / (2.0 - area)) ** power
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +119,17 @@ class Polynomial:
 
     def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Changed rows, shape (n, d), dtype of the input."""
-        x, low, high = (v.astype(np.float64) for v in (genomes, bounds.low, bounds.high))
-        chosen = pick_genes(x.shape, self.rate, high > low, rng)
-        span = np.where(high > low, high - low, 1.0)
-        u = rng.random(x.shape)
-        power = self.eta + 1.0
+        free = bounds.high > bounds.low
+        chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, free, rng))
+        u = rng.random(genomes.shape).take(chosen)
+        x, _, low, high = _at(chosen, genomes, genomes, bounds)
+        span, power = high - low, self.eta + 1.0
         below = 2.0 * u + (1.0 - 2.0 * u) * (1.0 - (x - low) / span) ** power
         above = 2.0 * (1.0 - u) + (2.0 * u - 1.0) * (1.0 - (high - x) / span) ** power
         delta = np.where(
             u <= 0.5, np.abs(below) ** (1.0 / power) - 1.0, 1.0 - np.abs(above) ** (1.0 / power)
         )
-        return _like(np.where(chosen, x + delta * span, x), bounds, genomes.dtype)
+        return _put(genomes, chosen, x + delta * span, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +147,32 @@ class Gaussian:
 
     def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Changed rows, shape (n, d), dtype of the input."""
-        x, low, high = (v.astype(np.float64) for v in (genomes, bounds.low, bounds.high))
-        chosen = pick_genes(x.shape, self.rate, high > low, rng)
-        step = rng.normal(0.0, 1.0, x.shape) * self.size * (high - low)
-        return _like(np.where(chosen, x + step, x), bounds, genomes.dtype)
+        free = bounds.high > bounds.low
+        chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, free, rng))
+        step = rng.normal(0.0, 1.0, genomes.shape).take(chosen)
+        x, _, low, high = _at(chosen, genomes, genomes, bounds)
+        return _put(genomes, chosen, x + step * self.size * (high - low), low, high)
+
+
+def _at(
+    places: NDArray[np.intp], first: NDArray[Any], second: NDArray[Any], bounds: Bounds
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Genes of both at flat places, and the bounds there, each shape (k,)."""
+    gene = places % first.shape[1]
+    picked = (first.take(places), second.take(places), bounds.low[gene], bounds.high[gene])
+    a, b, low, high = (values.astype(np.float64, copy=False) for values in picked)
+    return a, b, low, high
+
+
+def _put(
+    genomes: NDArray[Any], places: NDArray[np.intp], values: Floats, low: Floats, high: Floats
+) -> NDArray[Any]:
+    """A copy with legal genes at flat places; integers are rounded half up."""
+    if not np.issubdtype(genomes.dtype, np.floating):
+        values = np.floor(values + 0.5)
+    out = np.array(genomes, order="C")
+    out.reshape(-1)[places] = np.clip(values, low, high)
+    return out
 
 
 def _like(values: Floats, bounds: Bounds, dtype: np.dtype[Any]) -> NDArray[Any]:

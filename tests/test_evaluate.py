@@ -238,7 +238,7 @@ def test_an_objective_that_writes_into_its_batch_cannot_change_the_genomes():
     judge(genomes)
 
     assert genomes["x"].ravel().tolist() == [3, 4]
-    assert set(judge.known) == set(rows(3, 4).rows())
+    assert set(judge.known) == set(rows(3, 4).keys())
 
 
 def test_known_verdicts_are_used_and_shared():

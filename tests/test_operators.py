@@ -20,6 +20,7 @@ from operators.discrete import (
     Swap,
     TwoPoint,
     UniformCrossover,
+    pick_genes,
 )
 from operators.real import SBX, Blend, Differential, Gaussian, Polynomial
 from operators.sample import LatinHypercube, LevelSpread, Uniform, WarmStart
@@ -509,3 +510,61 @@ def test_no_rows_give_no_rows():
     none = np.empty((0, 4), np.int32)
     assert SubsetMove()(none, subset_box(9, 4), np.random.default_rng(0)).shape == (0, 4)
     assert SubsetUnion()(none, none, subset_box(9, 4), np.random.default_rng(0))[0].shape == (0, 4)
+
+
+def slow_sbx(first, second, bounds, rng, eta=15.0, share=0.5):
+    """Every gene worked out, also those that are not crossed."""
+    a, b, low, high = (v.astype(float) for v in (first, second, bounds.low, bounds.high))
+    small, large = np.minimum(a, b), np.maximum(a, b)
+    gap = large - small
+    crossed = (rng.random(a.shape) < share) & (gap > 1e-14)
+    draw, flip = rng.random(a.shape), rng.random(a.shape) < 0.5
+    safe = np.where(gap > 1e-14, gap, 1.0)
+
+    def spread(beta):
+        alpha = 2.0 - np.maximum(beta, 1.0) ** -(eta + 1.0)
+        inner = draw <= 1.0 / alpha
+        outer = np.where(inner, 0.5, 2.0 - draw * alpha)
+        return np.where(inner, (draw * alpha) ** (1 / (eta + 1)), (1.0 / outer) ** (1 / (eta + 1)))
+
+    left = 0.5 * (small + large - spread(1.0 + 2.0 * (small - low) / safe) * gap)
+    right = 0.5 * (small + large + spread(1.0 + 2.0 * (high - large) / safe) * gap)
+    one, two = np.where(flip, right, left), np.where(flip, left, right)
+    pair = np.where(crossed, one, a), np.where(crossed, two, b)
+    if np.issubdtype(first.dtype, np.integer):
+        pair = tuple(np.floor(child + 0.5) for child in pair)
+    return tuple(np.clip(child, low, high).astype(first.dtype) for child in pair)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_sbx_of_crossed_genes_is_that_of_all_genes(dtype):
+    rng = np.random.default_rng(4)
+    low, high = np.full(9, -3), np.array([4] * 8 + [-3])  # the last gene is fixed
+    bounds = Bounds(low.astype(dtype), high.astype(dtype), np.ones(9, dtype=bool))
+    first, second = (rng.uniform(low, high + 0.5, (40, 9)).clip(low, high) for _ in range(2))
+    second[::3] = first[::3]  # nothing to cross
+    first, second = first.astype(dtype), second.astype(dtype)
+
+    found = SBX()(first, second, bounds, np.random.default_rng(8))
+    expected = slow_sbx(first, second, bounds, np.random.default_rng(8))
+
+    for child, slow in zip(found, expected, strict=True):
+        assert child.dtype == dtype
+        np.testing.assert_allclose(child, slow, rtol=1e-14, atol=0)
+
+
+def test_polynomial_mutation_of_chosen_genes_is_that_of_all_genes():
+    rng, eta = np.random.default_rng(5), 20.0
+    bounds = Bounds(np.full(6, -1.0), np.full(6, 3.0), np.ones(6, dtype=bool))
+    x = rng.uniform(-1.0, 3.0, (50, 6))
+
+    found = Polynomial(eta=eta, rate=0.3)(x, bounds, np.random.default_rng(9))
+
+    draws = np.random.default_rng(9)
+    chosen = pick_genes(x.shape, 0.3, np.ones(6, dtype=bool), draws)
+    u = draws.random(x.shape)
+    below = 2 * u + (1 - 2 * u) * (1 - (x + 1.0) / 4) ** (eta + 1)
+    above = 2 * (1 - u) + (2 * u - 1) * (1 - (3.0 - x) / 4) ** (eta + 1)
+    delta = np.where(u <= 0.5, below ** (1 / (eta + 1)) - 1, 1 - above ** (1 / (eta + 1)))
+    np.testing.assert_allclose(found, np.where(chosen, x + 4 * delta, x).clip(-1, 3), rtol=1e-13)
+    assert 0 < chosen.sum() < x.size

@@ -227,7 +227,9 @@ def test_a_run_of_an_older_format_has_no_account(tmp_path: Path, capsys: Any) ->
     with Run.create(configured(folder), tmp_path / "run") as run:
         next(iter(run))
     with sqlite3.connect(tmp_path / "run" / FILE) as connection:
-        connection.executescript("DROP TABLE work; PRAGMA user_version = 2;")
+        connection.executescript(
+            "DROP TABLE work; ALTER TABLE generation DROP COLUMN keys; PRAGMA user_version = 2;"
+        )
     connection.close()
 
     assert spent(read_run(tmp_path / "run")) == []

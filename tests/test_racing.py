@@ -313,9 +313,15 @@ def test_a_run_that_was_cut_short_ends_alike(raced, tmp_path):
 def test_files_of_the_first_format_are_read_and_go_on(tmp_path):
     finished(config(0), tmp_path / "run")
     with sqlite3.connect(tmp_path / "run" / FILE) as connection:
+        places = "SELECT genome FROM candidate WHERE origin = ? AND generation = ? ORDER BY slot"
+        for place in connection.execute("SELECT origin, number FROM generation").fetchall():
+            asked = b"".join(row[0] for row in connection.execute(places, place))
+            connection.execute(
+                "UPDATE generation SET asked = ? WHERE origin = ? AND number = ?", (asked, *place)
+            )
         connection.executescript(
             "ALTER TABLE candidate DROP COLUMN judged_share; DROP TABLE sample; DROP TABLE work; "
-            "PRAGMA user_version = 1;"
+            "ALTER TABLE generation DROP COLUMN keys; PRAGMA user_version = 1;"
         )
     connection.close()
 

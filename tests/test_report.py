@@ -686,3 +686,11 @@ def test_settings_read_as_words():
     assert sections._short({"search": 40, "validation": 8}) == "search 40, validation 8"
     assert sections._short(["removal", "2:4"]) == "removal, 2:4"
     assert sections._short("x" * 400) == "x" * 297 + "…"
+
+
+def test_fewer_members_are_shown_where_each_is_in_more_panels():
+    from evo.report import figures
+
+    shown = [figures.members(m) for m in (1, 2, 5, 6, 10, 15, 30)]
+
+    assert shown == [800, 800, 800, 533, 177, 100, 100]

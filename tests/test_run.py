@@ -599,8 +599,8 @@ def test_a_log_that_is_not_repeated_names_what_changed(tmp_path):
     view = read_run(tmp_path / "run")
     versions = json.dumps({**view.meta["versions"], "pymoo": "0.1"})
     tamper(tmp_path / "run", f"UPDATE meta SET value = '{versions}' WHERE key = 'versions'")
-    swap = "(SELECT asked FROM generation WHERE number = 0)"
-    tamper(tmp_path / "run", f"UPDATE generation SET asked = {swap} WHERE number = 2")
+    swap = "(SELECT keys FROM generation WHERE number = 0)"
+    tamper(tmp_path / "run", f"UPDATE generation SET keys = {swap} WHERE number = 2")
     run = Run.resume(tmp_path / "run")
 
     message = r"generation 2 of search asks for other candidates .* changed: pymoo 0.1 → "

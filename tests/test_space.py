@@ -140,3 +140,17 @@ def test_streams_depend_on_seed_and_every_name_only():
 
     assert len(draws) == 8
     assert stream(3, "x", 1).random() == stream(3, "x", 1).random()
+
+
+def test_keys_travel_with_their_rows():
+    genomes = EVERY.sample(6, stream(0, "keys"))
+    fresh = Genomes(dict(genomes.parts)).keys()
+
+    assert genomes.keys() == fresh
+    for rows in (slice(1, 4), np.array([5, 0, 0]), np.arange(6) % 2 == 0, []):
+        taken = genomes.take(rows)
+        assert taken.keys() == Genomes(dict(taken.parts)).keys()
+    both = Genomes.concat(genomes.take([2]), genomes)
+    assert both.keys() == [fresh[2], *fresh]
+    half = Genomes.concat(genomes, EVERY.sample(1, stream(1, "keys")))  # one of them without keys
+    assert half.keys() == Genomes(dict(half.parts)).keys()

@@ -365,6 +365,94 @@ def test_commits_are_durable_and_tables_strict(tmp_path):
     connection.close()
 
 
+def test_what_was_asked_is_known_by_its_keys_and_whole_where_wanted(tmp_path):
+    file = make(tmp_path / "run")
+    genomes = SPACE.sample(3, stream(0, "asked"))
+
+    file.begin("search", 0, genomes, "all")
+    file.begin("baseline:own", 0, genomes.take([1]), "all", whole=True)
+    file.close()
+    again = RunFile.open(tmp_path / "run")
+
+    assert again.asked("search", 0) == genomes.keys()
+    assert again.asked_whole("search", 0) is None
+    assert again.asked("search", 1) is None
+    whole = again.asked_whole("baseline:own", 0)
+    assert whole is not None
+    assert whole.rows() == genomes.take([1]).rows()
+    again.close()
+
+
+def test_a_file_of_format_3_tells_what_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:3])
+    file = make(tmp_path / "run")
+    genomes = SPACE.sample(3, stream(0, "asked"))
+    file._connection.execute(
+        "INSERT INTO generation VALUES ('search', 0, 1.0, 0.0, 0, 0, NULL, 'all', 0, ?)",
+        (b"".join(file.layout.pack(genomes)),),
+    )
+    file.close()
+    monkeypatch.undo()
+
+    again = RunFile.open(tmp_path / "run")
+
+    assert again.asked("search", 0) == genomes.keys()
+    again.close()
+
+
+def test_only_what_is_judged_waits_for_the_disk(tmp_path):
+    file = make(tmp_path / "run")
+    modes = []
+    file._connection.set_trace_callback(
+        lambda sql: modes.append(sql.split()[-1]) if "synchronous" in sql else None
+    )
+
+    fill(file)
+    file.complete("search", 0, asked=8, hypervolume=0.5, seconds=0.0, violation={})
+    file.set_meta(status="finished")
+
+    assert modes == ["NORMAL", "FULL", "FULL", "NORMAL", "FULL"]
+    file.close()
+
+
+def test_generations_are_told_as_they_are_in_the_file(tmp_path):
+    file = make(tmp_path / "run")
+    fill(file)
+    file.complete("search", 0, asked=9, hypervolume=0.5, seconds=0.25, violation={})
+    fill(file, number=1)
+    told = file.generations("search")
+    file.close()
+
+    assert told == read_run(tmp_path / "run").generations
+    assert [g.complete for g in told] == [True, False]
+    assert told[0].seconds == 3.25
+
+
+def test_violations_may_come_with_their_candidates(tmp_path):
+    file = make(tmp_path / "run")
+    genomes = SPACE.sample(4, stream(0, "violations"))
+    file.begin("search", 0, genomes, "all")
+    file.append(
+        "search", 0, np.arange(4), genomes, results(4), violation=np.array([0.0, 0.5, 2.0, 9.0])
+    )
+    file.close()
+
+    found = read_run(tmp_path / "run").candidates.violation
+    assert np.array_equal(found, [0.0, 0.5, 2.0, np.nan], equal_nan=True)  # the last one failed
+
+
+def test_results_can_be_read_without_genomes(tmp_path):
+    file = make(tmp_path / "run")
+    fill(file)
+    file.close()
+
+    plain, without = read_run(tmp_path / "run"), read_run(tmp_path / "run", genomes=False)
+
+    assert len(without.candidates.genomes) == 0
+    assert without.candidates.id.tolist() == plain.candidates.id.tolist()
+    assert np.array_equal(without.candidates.values, plain.candidates.values, equal_nan=True)
+
+
 def test_a_full_database_stops_with_a_sentence_and_stays_readable(tmp_path):
     file = make(tmp_path / "run")
     fill(file, 8, 0)

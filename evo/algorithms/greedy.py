@@ -180,11 +180,16 @@ class Greedy:
         known = self._effects[gene]
         if value in known:
             return known[value]
-        at = sorted(known)
-        table = np.array([known[v] for v in at])  # (values, m)
-        if self._bounds[gene[0]].ordered[gene[1]]:
-            return np.array([np.interp(value, at, column) for column in table.T])
-        return table.mean(axis=0)
+        if not self._bounds[gene[0]].ordered[gene[1]]:
+            return np.array([known[v] for v in sorted(known)]).mean(axis=0)
+        below = max((v for v in known if v < value), default=None)
+        above = min((v for v in known if v > value), default=None)
+        if below is None:
+            return known[min(known)]
+        if above is None:
+            return known[below]
+        share = (value - below) / (above - below)
+        return known[below] + share * (known[above] - known[below])
 
     def _moves(self, here: Genomes, *, first: bool = False) -> list[Move]:
         """Other values of every gene; only the ones to be measured first, if asked for."""
@@ -198,10 +203,10 @@ class Greedy:
 
     def _changed(self, here: Genomes, moves: list[Move]) -> Genomes:
         """One legal neighbour per move."""
-        rows = here.take([0] * len(moves))
+        rows = {name: values.repeat(len(moves), axis=0) for name, values in here.parts.items()}
         for row, ((name, i), value) in enumerate(moves):
             rows[name][row, i] = value
-        return self._nursery.space.repair(rows)
+        return self._nursery.space.repair(Genomes(rows))
 
     def _mutants(self, here: Genomes) -> Genomes:
         """Random neighbours in the subset parts."""

@@ -37,9 +37,8 @@ class Guard:
         kept = self._inner.population
         rows = np.flatnonzero(kept.violation < FAILED)
         fitness, violation = kept.fitness[rows], kept.violation[rows]
-        return Population(
-            kept.genomes.take(rows), fitness, violation, feasible_ranks(fitness, violation)
-        )
+        genomes = kept.genomes if len(rows) == len(kept) else kept.genomes.take(rows)
+        return Population(genomes, fitness, violation, feasible_ranks(fitness, violation))
 
     @property
     def predicts(self) -> bool:
@@ -65,15 +64,19 @@ class Guard:
         self._asked = self._inner.ask()
         return self._asked
 
+    @property
+    def recalls(self) -> bool:
+        """Whether the algorithm can take genomes for what it would ask."""
+        return hasattr(self._inner, "recall")
+
     def recall(self, genomes: Genomes) -> bool:
         """Take these for what :meth:`ask` would return now, if the algorithm can; whether it did.
 
         Only algorithms can whose next ask depends on nothing but what they were told.
         """
-        recall = getattr(self._inner, "recall", None)
-        if recall is None:
+        if not self.recalls:
             return False
-        recall(genomes)
+        self._inner.recall(genomes)  # type: ignore[attr-defined]
         self._asked = genomes
         return True
 

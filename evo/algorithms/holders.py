@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..indicators import nondominated
 from ..problem import Array
 from .decomposed import Archives, Box, boundary, chebyshev
-from .engine import Numbers, column_of, numbers_of
+from .engine import Individuals
+
+Numbers = NDArray[np.int64]
 
 
 class Slots:
@@ -28,7 +31,9 @@ class Slots:
         self._box = Box(weights.shape[1])
         self._holders: Numbers | None = None
 
-    def do(self, problem: Any, pop: Any, n: int, *_: Any, random_state: Any, **__: Any) -> Any:
+    def do(
+        self, problem: Any, pop: Individuals, n: int, *_: Any, random_state: Any, **__: Any
+    ) -> Any:
         """Pairs of positions in ``pop``: neighbours of a direction, now and then anybody."""
         k, t = self._near.shape
         rounds = -(-n // k)
@@ -36,14 +41,14 @@ class Slots:
         close = self._near[where[:, None], random_state.integers(0, t, (n, 2))]
         far = random_state.integers(0, k, (n, 2))
         picked = np.where(random_state.random((n, 1)) < self._mating, close, far)
-        numbers = numbers_of(pop)
+        numbers = pop.get("number")
         order = np.argsort(numbers, kind="stable")
         return order[np.searchsorted(numbers[order], self._held()[picked])]
 
-    def survive(self, pop: Any, n: int, rng: Any) -> Any:
+    def survive(self, pop: Individuals, n: int, rng: Any) -> Individuals:
         """Let each new individual replace at the direction it serves best; keep all holders."""
-        fitness, numbers = pop.get("F"), numbers_of(pop)
-        good = pop.get("CV")[:, 0] <= 0
+        fitness, numbers = pop.get("F"), pop.get("number")
+        good = pop.get("violation") <= 0
         self._box.update(fitness[good])
         cost = self._cost(np.maximum(self._box.scale(fitness), 0.0), self._weights)  # (n, k)
         cost[~good] = np.inf
@@ -70,21 +75,23 @@ class Twins:
     def __init__(self, archives: Archives) -> None:
         self._archives = archives
 
-    def survive(self, pop: Any, n: int, rng: Any) -> Any:
+    def survive(self, pop: Individuals, n: int, rng: Any) -> Individuals:
         """Both archives; individuals kept only for spread are marked hidden."""
-        fitness, violation = pop.get("F"), pop.get("CV")[:, 0]
-        marks = [(one.get("converged"), one.get("diverse")) for one in pop]
-        old = [np.flatnonzero([bool(mark[side]) for mark in marks]) for side in (0, 1)]
-        new = np.flatnonzero([mark == (None, None) for mark in marks])
+        fitness, violation = pop.get("F"), pop.get("violation")
+        marks = pop.get("converged"), pop.get("diverse")
+        old = [np.flatnonzero(mark == 1) for mark in marks]
+        new = np.flatnonzero(np.isnan(marks[0].astype(np.float64)))
         converged, diverse = self._archives(fitness, violation, old[0], old[1], new)
         rows = np.arange(len(pop))
         in_first, in_second = np.isin(rows, converged), np.isin(rows, diverse)
         pop.set("converged", in_first, "diverse", in_second, "hidden", ~in_first)
         return pop[in_first | in_second]
 
-    def do(self, problem: Any, pop: Any, n: int, *_: Any, random_state: Any, **__: Any) -> Any:
+    def do(
+        self, problem: Any, pop: Individuals, n: int, *_: Any, random_state: Any, **__: Any
+    ) -> Any:
         """Restricted mating: each parent from the archive that holds more of the joint front."""
-        sides = [np.flatnonzero(column_of(pop, side) > 0) for side in ("converged", "diverse")]
+        sides = [np.flatnonzero(pop.get(side) == 1) for side in ("converged", "diverse")]
         front = nondominated(pop.get("F"))
         share = [front[side].sum() / (len(sides[0]) + len(sides[1])) for side in sides]
         first = np.full(n, 0 if share[0] > share[1] else 1)
@@ -95,7 +102,7 @@ class Twins:
         draws = [rng.integers(0, len(rows), (len(side), 2)) for rows in sides]
         pairs = np.where((side == 0)[:, None], sides[0][draws[0]], sides[1][draws[1]])
         coin = rng.random(len(side)) < 0.5
-        fitness, violation = pop.get("F"), pop.get("CV")[:, 0]
+        fitness, violation = pop.get("F"), pop.get("violation")
         a, b = fitness[pairs[:, 0]], fitness[pairs[:, 1]]
         good = violation[pairs] <= 0
         wins = good[:, 0] & (~good[:, 1] | ((a <= b).all(axis=1) & (a < b).any(axis=1)))

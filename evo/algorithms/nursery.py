@@ -88,9 +88,8 @@ class Variation:
         for part in self.space.parts:
             a, b = first[part.name], second[part.name]
             one, two = self.crossover[part.name](a, b, part.bounds, rng)
-            pair = np.stack(
-                [np.where(crossed[:, None], one, a), np.where(crossed[:, None], two, b)], axis=1
-            )  # (n, 2, d)
+            pair = np.stack([one, two], axis=1)  # (n, 2, d)
+            pair[~crossed, 0], pair[~crossed, 1] = a[~crossed], b[~crossed]
             mixed[part.name] = pair.reshape(2 * n, *part.shape)
         return self.mutate(self._legal(mixed), rng)
 
@@ -105,7 +104,7 @@ class Variation:
         for j, part in enumerate(self.space.parts):
             old = genomes[part.name]
             new = self.mutation[part.name](old, part.bounds, rng)
-            out[part.name] = np.where(chosen[:, j, None], new, old)
+            out[part.name] = new if k == 1 else np.where(chosen[:, j, None], new, old)
         return self._legal(out)
 
     def _sample(self, part: Part, n: int, rng: RNG) -> NDArray[Any]:
@@ -194,7 +193,7 @@ class Nursery:
         self._fill(found, n, self.sample)
         if (missing := n - sum(map(len, found))) > 0:
             found.append(self.fresh(self._everything(), missing))
-        return Genomes.concat(self.nothing(), *found)
+        return Genomes.concat(*[some for some in found if len(some)] or [self.nothing()])
 
     def _everything(self) -> Genomes:
         """All genomes of a small discrete space in random order; nothing for other spaces."""

@@ -67,8 +67,10 @@ class ChunkJudge:
             _raise_systemic(error)
             raced, reasons = self._one_by_one(genomes, context, rivals, error)
         told = raced.told or ("",) * count
-        judged = zip(reasons, raced.values, raced.violations, told, strict=True)
-        reasons = [reason or self._unusable(v, c, t) for reason, v, c, t in judged]
+        searched = raced.values[:, : self.judges.n_searched]  # metrics may be anything
+        usable = np.isfinite(searched).all(axis=1) & np.isfinite(raced.violations).all(axis=1)
+        for i in np.flatnonzero(~usable):
+            reasons[i] = reasons[i] or self._unusable(raced.values[i], raced.violations[i], told[i])
         each = (time.perf_counter() - begun) / count
         return evaluation_of(raced, reasons, each)
 
@@ -104,15 +106,13 @@ class ChunkJudge:
         return _joined(found, reasons, self.judges), reasons
 
     def _unusable(self, values: Array, violations: Array, told: str) -> str:
-        """Why a candidate whose judges all answered still fails, or nothing."""
+        """Why a candidate whose judges all answered still fails."""
         searched = self.judges.objectives[: self.judges.n_searched]
-        for objective, value in zip(searched, values, strict=False):  # metrics may be anything
+        for objective, value in zip(searched, values, strict=False):
             if not np.isfinite(value):
                 returned = f"objective {objective.name!r} returned {value}"
                 return f"{returned}: {told}" if told else returned
-        if not np.isfinite(violations).all():
-            return f"a constraint has the value {violations[~np.isfinite(violations)][0]}"
-        return ""
+        return f"a constraint has the value {violations[~np.isfinite(violations)][0]}"
 
 
 def evaluation_of(raced: Raced, reasons: Sequence[str], each: float) -> Evaluation:

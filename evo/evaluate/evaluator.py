@@ -43,7 +43,7 @@ class Evaluator:
         judges: What each batch is judged by.
         context: Device, seed and split.
         planner: Decides and remembers the chunk size.
-        known: Verdicts by the exact bytes of a genome; shared with the caller and added to.
+        known: Verdicts by the key of a genome; shared with the caller and added to.
         race: How candidates are raced; None judges all of them on all samples.
         crew: Workers that judge instead of this process, in the same way.
     """
@@ -65,7 +65,7 @@ class Evaluator:
         self.known = {} if known is None else known
         self.race = race
         self.crew = crew
-        self.rivals: Sequence[bytes] = ()  # exact bytes of genomes that were judged whole
+        self.rivals: Sequence[bytes] = ()  # keys of genomes that were judged whole
 
     def __call__(self, genomes: Genomes, on_chunk: ChunkListener | None = None) -> Evaluation:
         """Results of n legal genomes, in their order; arguments are not modified.
@@ -78,15 +78,15 @@ class Evaluator:
             ObjectiveError: An objective returned the wrong shape or no numbers.
             EvoError: The device, the model or the data cannot be used by any candidate.
         """
-        rows = genomes.rows()
-        new = [i for i in first_rows(rows) if rows[i] not in self.known]
-        seconds = np.zeros(len(rows))
+        keys = genomes.keys()
+        new = [i for i in first_rows(keys) if keys[i] not in self.known]
+        seconds = np.zeros(len(keys))
         for index, evaluation in self._chunks(genomes, new):
-            self._remember([rows[i] for i in index], evaluation)
+            self._remember([keys[i] for i in index], evaluation)
             seconds[index] = evaluation.seconds
             if on_chunk:
                 on_chunk(index, evaluation)
-        return gather([self.known[row] for row in rows], self.judges, seconds)
+        return gather([self.known[key] for key in keys], self.judges, seconds)
 
     def work(self) -> dict[str, float]:
         """What the problem counts of its work so far, here and in all workers, by name."""
@@ -114,21 +114,18 @@ class Evaluator:
             start += len(index)
 
     def _rivals(self) -> Rivals:
-        kept = [v for row in self.rivals if (v := self.known[row]).samples is not None]
+        kept = [v for key in self.rivals if (v := self.known[key]).samples is not None]
         samples = np.array([v.samples for v in kept])
         values = np.array([v.values for v in kept]).reshape(-1, len(self.judges.objectives))
         return Rivals(values, samples)
 
-    def _remember(self, rows: list[bytes], evaluation: Evaluation) -> None:
-        for i, row in enumerate(rows):
-            self.known[row] = Verdict(
-                evaluation.values[i],
-                evaluation.violations[i],
-                bool(evaluation.ok[i]),
-                evaluation.reasons[i],
-                float(evaluation.shares[i]),
-                None if evaluation.samples is None else evaluation.samples[i],
-            )
+    def _remember(self, keys: list[bytes], evaluation: Evaluation) -> None:
+        samples = [None] * len(keys) if evaluation.samples is None else evaluation.samples
+        columns = (
+            evaluation.values, evaluation.violations, evaluation.ok.tolist(), evaluation.reasons,
+            evaluation.shares.tolist(), samples,
+        )  # fmt: skip
+        self.known.update(zip(keys, map(Verdict, *columns), strict=True))
 
 
 def first_rows(rows: Sequence[Hashable]) -> list[int]:

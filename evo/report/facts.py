@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..indicators import EXACT_OBJECTIVES, nondominated, unit_hypervolume
+from ..indicators import EXACT_OBJECTIVES, UnitVolume, nondominated, unit_hypervolume
 from ..problem import Array
 from ..view import usable_knee
 from .groups import groups
@@ -215,7 +215,7 @@ def block_curve(facts: Facts, origin: str, run: int) -> Curve:
     """Growth of one baseline over equal blocks of its evaluations, without a clock."""
     pool = facts.pool
     rows = np.flatnonzero((pool.origin == origin) & (pool.run == run))
-    blocks = _BLOCKS if len(facts.objectives) <= EXACT_OBJECTIVES else _BLOCKS // 3
+    blocks = _BLOCKS
     stops = np.unique(np.linspace(1, len(rows), min(blocks, len(rows))).astype(int))
     ends = [rows[:stop] for stop in stops]
     return _grow(pool, ends, np.full(len(ends), np.nan), facts.track, facts.objectives)
@@ -338,10 +338,8 @@ def _curve(
     totals = np.cumsum([g.seconds for g in view.generations]) / 60.0
     spent = {g.number: t for g, t in zip(view.generations, totals.tolist(), strict=True)}
     m = pool.fitness.shape[1]
-    slow = m > EXACT_OBJECTIVES  # each step costs a tenth of a second
-    most = _BLOCKS // 3 if slow and many else _BLOCKS
-    if (slow or many) and len(done) > most:
-        picked = np.linspace(0, len(done) - 1, most).round().astype(int)
+    if (m > EXACT_OBJECTIVES or many) and len(done) > _BLOCKS:
+        picked = np.linspace(0, len(done) - 1, _BLOCKS).round().astype(int)
         done = [done[i] for i in picked]
     ends = [mine[born <= g.number] for g in done]
     minutes = np.array([spent[g.number] for g in done], dtype=np.float64)
@@ -369,13 +367,21 @@ def _grow(
     """
     m, volume, best = len(columns), [], []
     archive, before = np.empty((0, m)), 0
+    grown: UnitVolume | None = None
     for i, rows in enumerate(ends):
         new = rows[before:]
         before = len(rows)
-        archive = np.concatenate([archive, pool.fitness[new[pool.feasible[new]]]])
+        added = pool.fitness[new[pool.feasible[new]]]
+        archive = np.concatenate([archive, added])
         archive = archive[nondominated(archive)] if len(archive) else archive
         told = known[i] if known is not None else None
-        volume.append(told if told is not None else box.volume(archive) if box else 0.0)
+        if told is None and box is not None:
+            if grown is None:
+                grown = UnitVolume(box.ideal, box.nadir, archive)
+            else:
+                grown.grow(archive, added)
+            told = grown.value
+        volume.append(told or 0.0)
         best.append(archive.min(axis=0) if len(archive) else np.full(m, np.nan))
     sign = np.array([1.0 if c.goal == "min" else -1.0 for c in columns])
     return Curve(

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from .facts import Facts
 
 POINTS = 9_000  # light points on one page stay below this, over all panels
-MEMBERS = 800  # members of the front on one page
+MEMBERS = 800  # members of the front on one page, at most
+FEWEST = 100  # of them, however many panels there are
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "hexagon")
 
 BASELINES = {
@@ -106,6 +107,11 @@ def cloud(facts: Facts, panels: int) -> tuple[Series, int]:
         rows = rows[np.linspace(0, total - 1, most).round().astype(int)]
     marker = {"size": 4, "color": CLOUD, "opacity": 0.55}
     return Series("all candidates", pool.values[rows, :m], marker, firm=False), total
+
+
+def members(m: int) -> int:
+    """How many members of the front are shown with m objectives: each is in every panel."""
+    return min(MEMBERS, max(10 * MEMBERS // max(m * (m - 1) // 2, 1), FEWEST))
 
 
 def front_series(facts: Facts, names: Sequence[str]) -> Series:

@@ -151,7 +151,7 @@ def thinned(facts: Facts) -> Facts:
     """The same facts with some ``figures.MEMBERS`` front members at most; knee and bests stay."""
     from dataclasses import replace
 
-    total, most = len(facts.front), figures.MEMBERS
+    total, most = len(facts.front), figures.members(len(facts.objectives))
     if total <= most:
         return facts
     assert facts.knee is not None
