@@ -12,7 +12,6 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from evo.indicators import hypervolume as volume
 from evo.indicators import nondominated
 from problems.influence.problem import Influence
 
@@ -76,7 +75,7 @@ def hypervolume(values: Array) -> float:
         return 0.0
     front, corner = inside[nondominated(inside)], np.zeros(values.shape[1])
     if len(front) > EXACT:
-        return volume(front, corner)
+        return float(moocore.hv_approx(front, ref=corner, nsamples=1 << 17, method="Rphi-FWE+"))
     return float(moocore.hypervolume(front, ref=corner))
 
 
