@@ -257,6 +257,18 @@ def test_archives_accept_batches_shorter_than_the_population():
     assert sizes[:2] == [25, 7]
 
 
+def test_what_ctaea_keeps_for_spread_alone_is_not_shown():
+    algorithm = make("ctaea", population=12, constrained=True)
+    play(algorithm, 2, 6)
+
+    alive = engine_of(algorithm)._alive
+    only_diverse = (alive.get("diverse") == 1) & (alive.get("converged") != 1)
+
+    assert only_diverse.any()
+    assert len(algorithm.population) == len(alive) - only_diverse.sum()
+    assert len(algorithm.population) <= 12
+
+
 def test_sms_emoa_needs_no_exact_contributions_for_many_objectives(monkeypatch):
     """One exact removal among 400 rows of six objectives takes half a minute."""
     import moocore
