@@ -17,6 +17,7 @@ from evo.problem import Context
 from evo.view import read_run
 from problems.hebbian.genes import Kept, Rule
 from problems.hebbian.lives import Clock, Episodes, live
+from problems.hebbian.threads import Threads
 from problems.hebbian.worlds import make
 
 
@@ -90,7 +91,7 @@ def test_damaged_bodies_are_judged_by_their_mean_and_by_the_worst() -> None:
 class Script:
     """A world in which lane k ends after as many steps as its seed says; rewards count up."""
 
-    inputs, outputs, steps, parts, hidden = 2, 2, 6, ("reward",), (3,)
+    inputs, outputs, steps, parts, hidden, threads = 2, 2, 6, ("reward",), (3,), Threads()
 
     def __init__(self, ends: list[int], width: int = 2) -> None:
         self.ends, self.width, self.stepped = ends, width, []

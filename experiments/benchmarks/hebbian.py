@@ -10,8 +10,9 @@ Needs ``pip install 'evoprune[hebbian]'``. Three ways to judge the same rules in
 - ``gymnasium``: Gymnasium's environment and the exported program, one candidate after the other.
 
 The first two must give the same returns to the last bit, and Gymnasium's must agree to a millionth
-over the first steps (contacts amplify the last bit later), before any time is printed. Rounds take
-turns; ratios are those of medians; double precision everywhere.
+over the first steps in double precision (contacts amplify the last bit later), before any time is
+printed. Rounds take turns; ratios are those of medians. ``--dtype float64`` is what the exported
+program computes in; runs use single precision by default.
 
 ``--updates`` compares compiled updates of plasticity with those by arrays, alone and in single
 precision, on the networks of the cheetah and the ant; both must give the same weights to the last
@@ -109,15 +110,14 @@ class Ways:
 def measured(task: str, rule: str, given: argparse.Namespace) -> dict[str, Any]:
     """Ratios of medians, after equality; shares of the time of a batch."""
     settings: dict[str, Any] = {
-        "task": task, "rule": rule, "episodes": (1, 1), "dtype": "float64",
-        "threads": given.threads,
+        "task": task, "rule": rule, "episodes": (1, 1), "threads": given.threads,
     }  # fmt: skip
-    problem = Plastic(**settings, steps=given.steps)
-    genomes = problem.starts(given.population, stream(0, "benchmark"))
-    short = Ways(Plastic(**settings, steps=COMPARED), genomes)
+    exact = Plastic(**settings, steps=COMPARED, dtype="float64")
+    short = Ways(exact, exact.starts(given.population, stream(0, "benchmark")))
     difference = float(np.abs(short.together() - short.gymnasium()).max())
     assert difference < 1e-6, f"Gymnasium's returns differ by {difference}"
-    ways = Ways(problem, genomes)
+    problem = Plastic(**settings, steps=given.steps, dtype=given.dtype)
+    ways = Ways(problem, problem.starts(given.population, stream(0, "benchmark")))
     calls: dict[str, Callable[[], np.ndarray]] = {
         "together": ways.together, "alone": ways.alone, "gymnasium": ways.gymnasium,
     }  # fmt: skip
@@ -144,7 +144,7 @@ def measured(task: str, rule: str, given: argparse.Namespace) -> dict[str, Any]:
     others = ("alone", "gymnasium")
     return {
         "task": task, "rule": rule, "layers": list(problem.rule.layers),
-        "population": given.population, "difference": difference,
+        "dtype": given.dtype, "population": given.population, "difference": difference,
         "control steps per second": round(lived / middle["together"]),
         "times faster than": {k: round(middle[k] / middle["together"], 2) for k in others},
         "times less processor time than": {k: round(paid[k] / paid["together"], 2) for k in others},
@@ -173,8 +173,7 @@ def updates(layers: tuple[int, ...], rule: str, given: argparse.Namespace) -> di
     for _ in range(10 * given.rounds):
         for way, networks in built.items():
             begun = time.process_time()
-            for i, update in enumerate(networks._updates):
-                update(passed[i], passed[i + 1], networks._weights[i])
+            networks._learning(passed, networks._weights)
             seconds[way].append(time.process_time() - begun)
         pairs = zip(*(networks.weights() for networks in built.values()), strict=True)
         assert all(np.array_equal(one, other) for one, other in pairs)
@@ -191,6 +190,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=TASKS)
     parser.add_argument("--rule", action="append", choices=("hl", "nchl", "wnchl", "static"))
     parser.add_argument("--population", type=int, default=256)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)

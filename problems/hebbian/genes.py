@@ -192,6 +192,10 @@ class Kept:
     neurons: NDArray[np.bool_] | None = None
     synapses: NDArray[np.bool_] | None = None
 
+    def some(self, rows: slice) -> Kept:
+        """Of these candidates."""
+        return Kept(*(v if v is None else v[rows] for v in (self.neurons, self.synapses)))
+
     def by_layer(self, rule: Rule, n: int) -> list[NDArray[np.bool_]]:
         """Neurons that stay, (n, neurons) per layer; inputs and outputs always do."""
         every = np.ones((n, rule.neurons), dtype=bool)

@@ -14,8 +14,8 @@ from evo.errors import ShapeError
 from evo.problem import Array
 from evo.streams import derive, stream
 
+from .crowd import Crowd
 from .genes import Kept, Rule, Values
-from .rules import Lanes, lanes
 from .worlds import World
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def live(
     shape = (n, len(bodies), episodes.count)
     of, body, episode = (np.ravel(v) for v in np.indices(shape))
     beginnings = [w[episode] for w in rule.beginnings(episodes.streams("weights"))]
-    networks = lanes(rule, coefficients, kept, of, beginnings, device)
+    networks = Crowd(rule, coefficients, kept, of, beginnings, device, world.threads)
     seeds = episodes.seeds()
     course = _Course(shape, len(world.parts), clock or Clock(), patience, rule)
     whispers = episodes.streams("noise")
@@ -192,21 +192,20 @@ class _Course:
         return found
 
     def thought(
-        self, networks: Lanes, seen: Values, step: int, rows: NDArray[np.intp], world: World
+        self, networks: Crowd, seen: Values, step: int, rows: NDArray[np.intp], world: World
     ) -> tuple[Array, NDArray[np.bool_]]:
         """One step of the networks, with a look at how weights change now and then."""
         begun = time.perf_counter()
         every = self._rule.every
         update, follows = divmod(step + 1, every)
         look = follows == 0 and (update - 1) % -(-LOOK // every) == 0
-        before = [w.copy() for w in networks.weights()] if look else []
-        actions, sound = networks.step(seen)
         if look:
-            pairs = zip(networks.weights(), before, strict=True)
-            moved = sum(np.abs(w - old).sum(axis=(1, 2), dtype=np.float64) for w, old in pairs)
+            actions, sound, moved = networks.watched(seen)
             mine, late = self.alive[rows], int(step >= world.steps // 10)
-            self._change[late, rows[mine]] += np.asarray(moved)[mine] / every
+            self._change[late, rows[mine]] += moved[mine] / every
             self._looks[late, rows[mine]] += 1
+        else:
+            actions, sound = networks.step(seen)
         self._clock.network += time.perf_counter() - begun
         self._clock.steps += int(self.alive[rows].sum())
         return actions.astype(np.float64), sound
@@ -219,7 +218,7 @@ class _Course:
 
     def count(
         self, rows: NDArray[np.intp], actions: Array, rewards: Array,
-        ended: NDArray[np.bool_], networks: Lanes, step: int,
+        ended: NDArray[np.bool_], networks: Crowd, step: int,
     ) -> None:  # fmt: skip
         """Add a step to the counts of the lanes that are alive after it."""
         good = self.alive[rows]
@@ -233,14 +232,13 @@ class _Course:
         self._note(rows, over, networks)
         self.alive[rows[over]] = False
 
-    def end(self, rows: NDArray[np.intp], networks: Lanes) -> None:
+    def end(self, rows: NDArray[np.intp], networks: Crowd) -> None:
         """Look at the weights of those that lived to the last step."""
         self._note(rows, self.alive[rows], networks)
 
-    def _note(self, rows: NDArray[np.intp], which: NDArray[np.bool_], networks: Lanes) -> None:
+    def _note(self, rows: NDArray[np.intp], which: NDArray[np.bool_], networks: Crowd) -> None:
         if which.any():
-            largest = [np.abs(w).max(axis=(1, 2)) for w in networks.weights(which)]
-            self._largest[rows[which]] = np.max(largest, axis=0)
+            self._largest[rows[which]] = networks.largest(which)
 
     def lives(self) -> Lives:
         """The counts, and who came apart where."""

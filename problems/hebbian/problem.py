@@ -122,7 +122,7 @@ class Plastic:
         eta: One learning rate for all; by default it is evolved.
         packed: Leave out genes that never act.
         dtype: ``float32`` or ``float64``.
-        threads: Of the simulator; 0 for all cores. Results do not depend on it.
+        threads: Of bodies and networks; 0 for all cores. Results do not depend on it.
         backend: What computes networks: ``numpy`` (with Numba where it is installed), ``torch`` on
             the run's device, or ``auto``, torch where that is not the CPU. They agree to rounding.
 

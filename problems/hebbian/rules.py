@@ -79,32 +79,21 @@ def lanes(
     if rule.name == "static":
         own = rule.matrices(coefficients["w"])
         weights = [np.where(m, w[of], 0).astype(w.dtype) for w, m in zip(own, masks, strict=True)]
-        return Stored(rule, weights, [])
+        return Stored(rule, weights, None, None)
     weights = [np.where(m, w, 0).astype(w.dtype) for w, m in zip(beginnings, masks, strict=True)]
-    layers = {name: rule.by_layer(values[of]) for name, values in coefficients.items()}
-    cuts = [{k: cut[i] for k, cut in layers.items()} for i in range(len(layers["eta"]))]
+    cuts = {name: rule.by_layer(values[of]) for name, values in coefficients.items()}
     module = compiled(rule)
     if rule.name == "hl":
-        updates: list[Update] = [
-            Synapses(own, mask, module) for own, mask in zip(cuts, masks, strict=True)
-        ]
-        return Stored(rule, weights, updates)
+        return Stored(rule, weights, Synapses(cuts, masks, module), module)
     pruned = kept.neurons is not None or kept.synapses is not None
-    return Stored(
-        rule,
-        weights,
-        [
-            Neurons(before, after, mask if pruned else None, module)
-            for (before, after), mask in zip(pairwise(cuts), masks, strict=True)
-        ],
-    )
+    return Stored(rule, weights, Neurons(cuts, masks if pruned else None, module), module)
 
 
-class Update(Protocol):
-    """How one layer learns."""
+class Learning(Protocol):
+    """How the layers of many networks learn."""
 
-    def __call__(self, before: Values, after: Values, weights: Values) -> None:
-        """Add to the weights what activations before (lanes, in) and after (lanes, out) teach."""
+    def __call__(self, activations: Sequence[Values], weights: Sequence[Values]) -> None:
+        """Add to the weights between consecutive activations (lanes, size) what these teach."""
         ...
 
     def keep(self, rows: Rows) -> None:
@@ -115,24 +104,25 @@ class Update(Protocol):
 class Stored:
     """Networks that store their weights."""
 
-    def __init__(self, rule: Rule, weights: list[Values], updates: Sequence[Update]) -> None:
-        self._rule, self._weights, self._updates = rule, weights, updates
+    def __init__(
+        self, rule: Rule, weights: list[Values], learning: Learning | None, compiled: Any
+    ) -> None:
+        self._rule, self._weights, self._learning = rule, weights, learning
+        self._finite = finite if compiled is None else compiled.finite
         self._step = 0
 
     def step(self, x: Values) -> tuple[Values, NDArray[np.bool_]]:
         """See :class:`Lanes`."""
-        finite = np.ones(len(x), dtype=bool)
-        activations = [x]
+        activations, sums = [x], []
         for w in self._weights:
-            sums = np.matmul(w, activations[-1][:, :, None])[:, :, 0]
-            finite &= np.isfinite(sums).all(axis=1)
-            activations.append(np.tanh(sums))
+            sums.append(np.matmul(w, activations[-1][:, :, None])[:, :, 0])
+            activations.append(np.tanh(sums[-1]))
         self._step += 1
-        if self._step % self._rule.every == 0:
-            for i, update in enumerate(self._updates):
-                update(activations[i], activations[i + 1], self._weights[i])
-                self._normalise(self._weights[i])
-        return activations[-1], finite
+        if self._learning is not None and self._step % self._rule.every == 0:
+            self._learning(activations, self._weights)
+            for w in self._weights:
+                self._normalise(w)
+        return activations[-1], self._finite(tuple(sums))
 
     def weights(self, rows: Rows | slice = EVERY) -> list[Values]:
         """See :class:`Lanes`."""
@@ -141,8 +131,8 @@ class Stored:
     def keep(self, rows: Rows) -> None:
         """See :class:`Lanes`."""
         self._weights = [w[rows] for w in self._weights]
-        for update in self._updates:
-            update.keep(rows)
+        if self._learning is not None:
+            self._learning.keep(rows)
 
     def _normalise(self, w: Values) -> None:
         if self._rule.norm == "clip":
@@ -152,36 +142,53 @@ class Stored:
             np.divide(w, largest, out=w, where=largest > 0)
 
 
+def finite(sums: Sequence[Values]) -> NDArray[np.bool_]:
+    """Whether all numbers of a lane are finite, (lanes,)."""
+    return np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in sums])
+
+
 class Synapses:
     """ABCD of every synapse: w += η(A a_i + B a_j + C a_i a_j + D), i before and j after (Eq. 2).
 
     The learning rate is multiplied into the others once per life.
     """
 
-    def __init__(self, own: Mapping[str, Values], mask: NDArray[np.bool_], compiled: Any) -> None:
-        eta = np.where(mask, own["eta"], 0).astype(own["eta"].dtype)
-        self._abcd = [np.ascontiguousarray(eta * own[name]) for name in "abcd"]
+    def __init__(
+        self, cuts: Mapping[str, Sequence[Values]], masks: Sequence[NDArray[np.bool_]],
+        compiled: Any,
+    ) -> None:  # fmt: skip
+        rates = [
+            np.where(m, eta, 0).astype(eta.dtype) for eta, m in zip(cuts["eta"], masks, strict=True)
+        ]
+        self._abcd = [
+            tuple(
+                np.ascontiguousarray(rate * own)
+                for rate, own in zip(rates, cuts[name], strict=True)
+            )
+            for name in "abcd"
+        ]
         self._compiled = compiled
 
-    def __call__(self, before: Values, after: Values, weights: Values) -> None:
-        """See :class:`Update`."""
+    def __call__(self, activations: Sequence[Values], weights: Sequence[Values]) -> None:
+        """See :class:`Learning`."""
         if self._compiled is not None:
-            self._compiled.synapses(weights, *self._abcd, before, after)
+            self._compiled.synapses(tuple(weights), *self._abcd, tuple(activations))
             return
-        a, b, c, d = self._abcd
-        x, y = before[:, None, :], after[:, :, None]
-        for rows in tiles(weights):
-            change = c[rows] * y[rows]
-            change += a[rows]
-            change *= x[rows]
-            weights[rows] += change
-            np.multiply(b[rows], y[rows], out=change)
-            change += d[rows]
-            weights[rows] += change
+        pairs = pairwise(activations)
+        for w, a, b, c, d, (before, after) in zip(weights, *self._abcd, pairs, strict=True):
+            x, y = before[:, None, :], after[:, :, None]
+            for rows in tiles(w):
+                change = c[rows] * y[rows]
+                change += a[rows]
+                change *= x[rows]
+                w[rows] += change
+                np.multiply(b[rows], y[rows], out=change)
+                change += d[rows]
+                w[rows] += change
 
     def keep(self, rows: Rows) -> None:
-        """See :class:`Update`."""
-        self._abcd = [values[rows] for values in self._abcd]
+        """See :class:`Learning`."""
+        self._abcd = [tuple(values[rows] for values in layers) for layers in self._abcd]
 
 
 class Neurons:
@@ -191,42 +198,42 @@ class Neurons:
     """
 
     def __init__(
-        self, before: Mapping[str, Values], after: Mapping[str, Values],
-        mask: NDArray[np.bool_] | None, compiled: Any,
+        self, cuts: Mapping[str, Sequence[Values]], masks: Sequence[NDArray[np.bool_]] | None,
+        compiled: Any,
     ) -> None:  # fmt: skip
-        self._i = [np.ascontiguousarray(before[name]) for name in ("eta", "a", "c", "d")]
-        self._j = [np.ascontiguousarray(after[name]) for name in ("eta", "b", "c", "d")]
-        self._i[0], self._j[0] = self._i[0] / 2, self._j[0] / 2
-        self._mask, self._compiled = mask, compiled
+        halves = [eta / 2 for eta in cuts["eta"]]
+        self._own = [
+            tuple(map(np.ascontiguousarray, values))
+            for values in (halves, *(cuts[name] for name in "abcd"))
+        ]
+        self._masks = None if masks is None else tuple(masks)
+        self._compiled = compiled
 
-    def __call__(self, before: Values, after: Values, weights: Values) -> None:
-        """See :class:`Update`."""
-        i, j = active(self._i, before), active(self._j, after)
+    def __call__(self, activations: Sequence[Values], weights: Sequence[Values]) -> None:
+        """See :class:`Learning`."""
         if self._compiled is not None:
-            self._compiled.neurons(weights, self._mask, i, j)
+            self._compiled.neurons(tuple(weights), self._masks, *self._own, tuple(activations))
             return
-        for rows in tiles(weights):
-            rate_i, pre, both_i, constant_i = (values[rows, None, :] for values in i)
-            rate_j, post, both_j, constant_j = (values[rows, :, None] for values in j)
-            change = pre + post
-            change += both_i * both_j
-            change += constant_i * constant_j
-            change *= rate_i + rate_j
-            if self._mask is not None:
-                change = np.where(self._mask[rows], change, 0)
-            weights[rows] += change
+        rate, a, b, c, d = self._own
+        for k, (before, after) in enumerate(pairwise(activations)):
+            i = rate[k], a[k] * before, c[k] * before, d[k]
+            j = rate[k + 1], b[k + 1] * after, c[k + 1] * after, d[k + 1]
+            for rows in tiles(weights[k]):
+                rate_i, pre, both_i, constant_i = (values[rows, None, :] for values in i)
+                rate_j, post, both_j, constant_j = (values[rows, :, None] for values in j)
+                change = pre + post
+                change += both_i * both_j
+                change += constant_i * constant_j
+                change *= rate_i + rate_j
+                if self._masks is not None:
+                    change = np.where(self._masks[k][rows], change, 0)
+                weights[k][rows] += change
 
     def keep(self, rows: Rows) -> None:
-        """See :class:`Update`."""
-        self._i, self._j = [v[rows] for v in self._i], [v[rows] for v in self._j]
-        if self._mask is not None:
-            self._mask = self._mask[rows]
-
-
-def active(own: Sequence[Values], activations: Values) -> tuple[Values, ...]:
-    """Rates, A or B, C and D of one side of a layer for these activations, which only D ignores."""
-    rate, one, both, constant = own
-    return rate, one * activations, both * activations, constant
+        """See :class:`Learning`."""
+        self._own = [tuple(v[rows] for v in layers) for layers in self._own]
+        if self._masks is not None:
+            self._masks = tuple(mask[rows] for mask in self._masks)
 
 
 def compiled(rule: Rule) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -93,21 +94,15 @@ class Recorded:
 
     def weights(self, rows: Rows | slice = EVERY) -> list[Values]:
         """The weights that the record stands for; see :class:`~.rules.Lanes`."""
-        cuts = [
-            {name: _back(own[layer])[rows] for name, own in self._own.items()}
-            for layer in range(len(self._rule.layers))
-        ]
+        cuts = {name: [_back(v)[rows] for v in own] for name, own in self._own.items()}
         stays = [_back(v)[rows] for v in self._stays]
         records = [_back(v)[rows] for v in self._record]
-        filled, found = min(self._recorded, self._rule.window), []
-        for layer in range(len(self._rule.pairs)):
-            mask = stays[layer + 1][:, :, None] & stays[layer][:, None, :]
-            update = Neurons(
-                cuts[layer], cuts[layer + 1], None if mask.all() else mask, compiled(self._rule)
-            )
-            found.append(np.zeros(mask.shape, dtype=self._rule.dtype))
-            for k in range(filled):
-                update(records[layer][:, k], records[layer + 1][:, k], found[-1])
+        masks = [b[:, :, None] & a[:, None, :] for a, b in pairwise(stays)]
+        every = all(mask.all() for mask in masks)
+        learning = Neurons(cuts, None if every else masks, compiled(self._rule))
+        found = [np.zeros(mask.shape, dtype=self._rule.dtype) for mask in masks]
+        for k in range(min(self._recorded, self._rule.window)):
+            learning([np.ascontiguousarray(record[:, k]) for record in records], found)
         return found
 
     def keep(self, rows: Rows) -> None:

@@ -18,6 +18,8 @@ from evo.errors import ConfigError
 from evo.problem import Array
 from evo.suggest import did_you_mean
 
+from ..threads import Threads
+
 INTACT = "intact"
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,8 +42,10 @@ class World(Protocol):
         steps: Control steps of a whole life.
         parts: Names of what a life is rewarded with; the first is searched by default.
         hidden: Layers between inputs and outputs that suit the task.
+        threads: That move bodies and networks.
     """
 
+    threads: Threads
     inputs: int
     outputs: int
     steps: int

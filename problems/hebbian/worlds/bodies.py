@@ -7,9 +7,7 @@ contact forces among its observations. Stepping every body with its own data, no
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from evo.problem import Array
 
+from ..threads import Threads
 from .models import TASKS, built, model_file, simulator, unheard
 
 
@@ -56,8 +55,7 @@ class Bodies:
         self.hidden = (128, 64) if self.task.contact else (32,)
         self.gymnasium = (None if self.task.quick else self.task.id, dict(self.task.settings))
         self._seconds = model.opt.timestep * self.task.frames
-        self._threads = threads or _cores()
-        self._pool: ThreadPoolExecutor | None = None
+        self.threads = Threads(threads)
         self._spare: list[list[Any]] = [[] for _ in bodies]
         self._lanes: list[tuple[int, Any]] = []  # body and data
         self._at: Array = np.zeros(0)  # last x
@@ -122,9 +120,7 @@ class Bodies:
 
     def close(self) -> None:
         """End the threads; may be called twice."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        self.threads.close()
 
     def data(self, lane: int) -> tuple[Any, Any]:
         """MuJoCo's model and data of a lane, to be looked at."""
@@ -166,14 +162,8 @@ class Bodies:
     def _each(self, act: Callable[[int], None]) -> None:
         """Do something to every lane, a slice of them per thread; what it raises is raised."""
         count = len(self._lanes)
-        if self._threads < 2 or count < 2:
-            _run(act, range(count))
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads)
-        cuts = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
-        slices = [range(a, b) for a, b in pairwise(cuts)]
-        list(self._pool.map(partial(_run, act), slices))
+        cuts = np.linspace(0, count, min(self.threads.count, count) + 1).astype(int).tolist()
+        self.threads.each(partial(_run, act), (range(a, b) for a, b in pairwise(cuts)))
 
     def _taken(self, body: int) -> Any:
         spare = self._spare[body]
@@ -183,11 +173,6 @@ class Bodies:
         for lane in lanes:
             body, data = self._lanes[lane]
             self._spare[body].append(data)
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(act: Callable[[int], None], lanes: range) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evo.problem import Array
 
+from ..threads import Threads
 from . import parse_body, refuse_friction
 
 GRAVITY, CART, SECONDS = 9.8, 1.0, 0.02
@@ -26,7 +27,7 @@ class Cart:
         bodies: Names.
         steps: Of a whole life.
         friction: Must be 1; the cart has none.
-        threads: Without effect.
+        threads: Of the networks; 0 for as many as this process may use.
     """
 
     inputs, outputs, hidden, parts = 4, 2, (10,), ("reward",)
@@ -36,7 +37,7 @@ class Cart:
         self, bodies: Sequence[str], steps: int = 500, friction: float = 1.0, threads: int = 0
     ) -> None:
         refuse_friction("cart", friction)
-        self.steps = steps
+        self.steps, self.threads = steps, Threads(threads)
         table = np.ones((len(bodies), 3))  # factors of length, mass and force
         for row, body in zip(table, bodies, strict=True):
             kind, number = parse_body(body, {"length": 1e-3, "mass": 1e-3, "force": 1e-3})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evo.problem import Array
 
+from ..threads import Threads
 from . import parse_body, refuse_friction
 
 SPEED = 0.05
@@ -26,7 +27,7 @@ class Reach:
         bodies: Names.
         steps: Of a whole life.
         friction: Must be 1; the point has none.
-        threads: Without effect.
+        threads: Of the networks; 0 for as many as this process may use.
     """
 
     inputs, outputs, hidden, parts = 2, 2, (6,), ("reward",)
@@ -35,7 +36,7 @@ class Reach:
         self, bodies: Sequence[str], steps: int = 40, friction: float = 1.0, threads: int = 0
     ) -> None:
         refuse_friction("reach", friction)
-        self.steps = steps
+        self.steps, self.threads = steps, Threads(threads)
         motors = []
         for body in bodies:
             kind, number = parse_body(body, {"turn": -360.0, "gain": 0.0})

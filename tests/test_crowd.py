@@ -1,0 +1,79 @@
+"""Networks cut into parts, stepped by several threads, against all of them in one."""
+
+import numpy as np
+import pytest
+
+from problems.hebbian import crowd
+from problems.hebbian.crowd import Crowd, parts
+from problems.hebbian.genes import Kept, Rule
+from problems.hebbian.rules import lanes
+from problems.hebbian.threads import Threads
+
+PRUNED = [None, "neurons", "synapses"]
+
+
+@pytest.mark.parametrize("prune", PRUNED)
+@pytest.mark.parametrize("name", ["hl", "nchl", "wnchl", "static"])
+def test_parts_are_the_networks_that_they_are_cut_from(
+    name: str, prune: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "wnchl" and prune == "synapses":
+        pytest.skip("weightless networks have no synapses to prune")
+    monkeypatch.setattr(crowd, "LEAST", 2)
+    monkeypatch.setattr(crowd, "PART", 1)
+    rule, rng, n = Rule((3, 4, 2), name, window=4), np.random.default_rng(0), 5
+    length = rule.hidden if prune == "neurons" else rule.synapses
+    kept = Kept() if prune is None else Kept(**{prune: rng.random((n, length)) < 0.6})
+    coefficients = rule.decode(rng.normal(0, 0.5, (n, rule.genes)))
+    of = np.repeat(np.arange(n), 3)  # parts of two lanes each, so that cuts lie within candidates
+    begin = [rng.uniform(-0.5, 0.5, (15, b, a)).astype(rule.dtype) for a, b in rule.pairs]
+    x = rng.normal(size=(9, 15, 3)).astype(rule.dtype)
+    whole = lanes(rule, coefficients, kept, of, [w.copy() for w in begin])
+    cut = Crowd(rule, coefficients, kept, of, begin, None, Threads(3))
+    assert len(cut._parts) == 9
+    rows = np.arange(15)
+
+    for step, seen in enumerate(x):
+        if step == 4:  # two parts lose all their lanes, others one
+            stay = ~np.isin(rows, [0, 1, 6, 8, 9, 14])
+            rows = rows[stay]
+            whole.keep(stay)
+            cut.keep(stay)
+        before = [w.copy() for w in whole.weights()]
+        outputs, finite = whole.step(seen[rows])
+        if step % 2:
+            found = cut.step(seen[rows])
+        else:
+            *found, moved = cut.watched(seen[rows])
+            change = [np.abs(w - b) for w, b in zip(whole.weights(), before, strict=True)]
+            expected = sum(c.sum(axis=(1, 2), dtype=np.float64) for c in change)
+            np.testing.assert_array_equal(moved, expected)
+        np.testing.assert_array_equal(found[0], outputs)
+        np.testing.assert_array_equal(found[1], finite)
+
+    some = np.isin(rows, [2, 5, 13])
+    largest = np.max([np.abs(w).max(axis=(1, 2)) for w in whole.weights(some)], axis=0)
+    np.testing.assert_array_equal(cut.largest(some), largest)
+
+
+def test_every_thread_gets_as_many_parts_and_none_is_tiny() -> None:
+    small, large = Rule((4, 10, 2), "hl"), Rule((27, 128, 64, 8), "hl")
+
+    assert parts(small, 10_000, 8) in (1, 8)  # 1.2 kB a lane
+    assert parts(small, 256, 8) == 1
+    assert [parts(large, 256, threads) for threads in (1, 2, 3, 16)] == [8, 8, 9, 16]
+    assert parts(large, 5, 16) == 1
+
+
+def test_threads_do_everything_once_and_raise_what_was_raised() -> None:
+    threads = Threads(3)
+
+    assert threads.each(lambda a, b: a - b, range(50), range(50, 100)) == [-50] * 50
+    with pytest.raises(ZeroDivisionError):
+        threads.each(lambda a: 1 // (a - 7), range(20))
+
+    threads.close()
+    threads.close()
+    assert threads.each(abs, [-1, -2, -3]) == [1, 2, 3]  # started anew
+    threads.close()
+    assert Threads(0).count >= 1
