@@ -302,11 +302,13 @@ def build_algorithm(
         for role in ("crossover", "mutation", "sampling")
         if role in own
     }
+    rate = own.pop("crossover_rate", None)
     extra = {**resolve("algorithm", name).settings, **own}
     settings = Settings(
         population=config.algorithm.population,
         seed=config.seed if seed is None else seed,
         generations=config.stop.generations,
+        crossover_rate=rate,
         extra=extra,
         surrogate=surrogate,
         **operators,

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -862,3 +863,33 @@ def test_directions_get_a_second_layer_where_the_first_has_no_inside():
 
     assert len(rows) == 44  # 36 from two steps, 8 from one step shrunk by half
     assert (rows.min(axis=1) > 0).sum() == 8
+
+
+@pytest.mark.parametrize(("rate", "least", "most"), [(None, 0.85, 0.95), (1.0, 1, 1), (0.0, 0, 0)])
+def test_the_share_of_crossed_pairs_is_a_setting(
+    rate: float | None, least: float, most: float
+) -> None:
+    class Marks:
+        """Crosses by giving both children a gene that no parent has; mutation keeps it."""
+
+        def __call__(self, first: Any, second: Any, bounds: Any, rng: Any) -> tuple[Any, Any]:
+            marked = np.where(np.arange(first.shape[1]) == 0, 2, first)
+            return marked, marked.copy()
+
+    space = SearchSpace((Integer("x", np.zeros(60), np.array([2] + [9] * 59)),))
+    free = lambda genomes, bounds, rng: genomes  # noqa: E731
+    settings = Settings(crossover=Marks(), mutation=free, crossover_rate=rate)
+    nursery = Nursery(space, settings, None)
+    rows = np.zeros((1000, 60), dtype=np.int64)
+    parents = Genomes({"x": rows})
+
+    children = nursery.pairs(parents, parents)
+
+    share = (children["x"][:, 0] == 2).mean()
+    assert least <= share <= most
+
+
+@pytest.mark.parametrize("rate", [1.5, -0.1, True, "0.5"])
+def test_a_share_of_pairs_lies_between_nothing_and_all(rate: Any) -> None:
+    with pytest.raises(ConfigError, match=r"crossover_rate must be a number in \[0, 1\], got"):
+        Settings(crossover_rate=rate)

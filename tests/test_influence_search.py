@@ -577,14 +577,14 @@ def test_a_generation_of_moeim_is_that_of_a_plain_restatement() -> None:
 
 def test_crossover_rate_and_tournament_are_settings() -> None:
     space = SearchSpace((Integer("x", [0] * 8, [9] * 8),))
-    make = lambda **extra: create(  # noqa: E731
+    make = lambda rate=None, **extra: create(  # noqa: E731
         "moeim", space, n_objectives=2, constrained=False,
-        settings=Settings(40, 0, crossover=None, mutation=None, extra=extra),
+        settings=Settings(40, 0, crossover_rate=rate, extra=extra),
     )  # fmt: skip
 
     for extra, told in (
         ({"tournament": 0}, "tournament must be at least 1, got 0"),
-        ({"crossover_rate": 1.5}, r"crossover_rate must lie in \[0, 1\], got 1.5"),
+        ({"rate": 1.5}, r"crossover_rate must be a number in \[0, 1\], got 1.5"),
         ({"tournamnt": 3}, "did you mean 'tournament'"),
     ):
         with pytest.raises(ConfigError, match=told):
@@ -592,7 +592,7 @@ def test_crossover_rate_and_tournament_are_settings() -> None:
     judge = lambda g: np.stack([g["x"].sum(1), (9 - g["x"]).max(1)], 1).astype(float)  # noqa: E731
     asked = {}
     for size in (1, 40):
-        algorithm = make(tournament=size, crossover_rate=0.0)
+        algorithm = make(0.0, tournament=size)
         for _ in range(2):
             genomes = algorithm.ask()
             algorithm.tell(genomes, judge(genomes), np.zeros(40))

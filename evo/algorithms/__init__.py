@@ -125,6 +125,8 @@ class Settings:
             from part name or part kind to operator.
         mutation: The same for mutation.
         sampling: The same for the initial sample.
+        crossover_rate: Share of pairs that are crossed, in [0, 1]; the others are only mutated.
+            None leaves it to the algorithm: 0.9, and 1 for ``moeim``.
         extra: Settings of one algorithm; unknown keys are errors.
         surrogate: Search predictions and judge the best of them; see :mod:`.guided`. Without
             effect where the space has subset parts.
@@ -136,6 +138,7 @@ class Settings:
     crossover: Crossover | Mapping[str, Crossover] | None = None
     mutation: Mutation | Mapping[str, Mutation] | None = None
     sampling: Sampling | Mapping[str, Sampling] | None = None
+    crossover_rate: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     surrogate: bool = False
 
@@ -146,9 +149,12 @@ class Settings:
             raise ConfigError(f"seed must be 0 or larger, got {self.seed}")
         if self.generations is not None and self.generations < 1:
             raise ConfigError(f"generations must be at least 1, got {self.generations}")
+        rate = self.crossover_rate
+        if rate is not None and not (_real(rate) and 0 <= rate <= 1):
+            raise ConfigError(f"crossover_rate must be a number in [0, 1], got {rate!r}")
 
 
-COMMON = ("population", "crossover", "mutation", "sampling", "surrogate")
+COMMON = ("population", "crossover", "mutation", "sampling", "crossover_rate", "surrogate")
 """Settings of every algorithm, as configurations name them."""
 
 Factory = Callable[..., Algorithm]
@@ -205,6 +211,10 @@ def create(
         if suits(space)
         else proper
     )
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _factory(algorithm_id: str) -> Factory:

@@ -26,8 +26,7 @@ from .survival import dominance, unscaled_crowding
 class MOEIM:
     """(μ + λ) NSGA-II with λ = μ, every pair crossed, every child mutated once.
 
-    Settings of its own: ``tournament``, how many meet in one (5); ``crossover_rate``, the share of
-    pairs that are crossed (1.0).
+    Settings of its own: ``tournament``, how many meet in one (5).
 
     Raises:
         ConfigError: A setting is out of range.
@@ -36,14 +35,11 @@ class MOEIM:
     def __init__(
         self, nursery: Nursery, *, n_objectives: int, constrained: bool, settings: Settings
     ) -> None:
-        extra = read_extra(settings, "moeim", {"tournament": 5, "crossover_rate": 1.0})
+        extra = read_extra(settings, "moeim", {"tournament": 5})
         if extra["tournament"] < 1:
             raise ConfigError(f"moeim's tournament must be at least 1, got {extra['tournament']}")
-        if not 0 <= extra["crossover_rate"] <= 1:
-            raise ConfigError(
-                f"moeim's crossover_rate must lie in [0, 1], got {extra['crossover_rate']}"
-            )
-        nursery.variation = replace(nursery.variation, rate=extra["crossover_rate"])
+        if settings.crossover_rate is None:
+            nursery.variation = replace(nursery.variation, rate=1.0)
         self._nursery, self._size = nursery, settings.population
         self._tournament: int = extra["tournament"]
         self._rng = stream(settings.seed, "tournaments")

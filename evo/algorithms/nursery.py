@@ -56,7 +56,7 @@ class Variation:
     crossover: Mapping[str, Crossover]
     mutation: Mapping[str, Mutation]
     sampling: Mapping[str, Sampling]
-    rate: float = 0.9
+    rate: float
 
     @staticmethod
     def of(space: SearchSpace, settings: Settings) -> Variation:
@@ -74,6 +74,7 @@ class Variation:
             _assign("crossover", parts, CROSSOVER, settings.crossover),
             _assign("mutation", parts, mutation, settings.mutation),
             _assign("sampling", parts, SAMPLING, settings.sampling),
+            0.9 if settings.crossover_rate is None else settings.crossover_rate,
         )
 
     def sample(self, n: int, rng: RNG) -> Genomes:

@@ -1,16 +1,15 @@
 """Do the algorithms search as well here as the libraries that they come from, called directly?
 
-    python experiments/suites/run.py [--problems zdt1:2 dtlz2:3 wfg4:3] [--seeds 10]
-        [--evaluations 2000] [--population 40] [--algorithms nsga2 …] [--jobs 2]
-    python experiments/suites/run.py --full    # 2 to 10 objectives, 21 seeds, 20,000 judged each
+    python experiments/suites/run.py [--problems zdt1:2 dtlz2:3 wfg4:3] [--seeds 11]
+        [--evaluations 1000] [--population 40] [--algorithms nsga2 …] [--jobs 2]
 
 Every algorithm of pymoo and DEAP is run behind our ask and tell, and as its library's own loop,
-with the same population, evaluations, seeds and reference directions, each side with its own
-default operators. Compared are the populations that they end with, not archives: hypervolume in the
-box of the known front (reference point 1.1), and IGD+ to it. Printed is, per problem and algorithm,
-the median of both sides, A12 and the Mann-Whitney p-value with Holm's correction over the
-algorithms of the problem; in the end who is ahead by medians over everything (Wilcoxon's
-signed-rank test). Runs are kept in results/runs.csv and not repeated.
+with the same population, evaluations, seeds, reference directions and the library's operators; with
+``--own`` ours vary by their own defaults. Compared are the populations that they end with, not
+archives: hypervolume in the box of the known front (reference point 1.1), and IGD+ to it. Written
+are, per problem and algorithm, the median of both sides, A12 and the Mann-Whitney p-value, with
+Holm's correction over the algorithms of the problem (``results/same.csv`` or ``own.csv``), and who
+is better how often (``.md``). Runs are kept in ``results/runs.csv`` and not repeated.
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ from __future__ import annotations
 import argparse
 import csv
 import random
+import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,22 @@ from evo.config import ProblemConfig
 from evo.indicators import igd_plus, nondominated, unit_hypervolume
 from evo.problem import Context
 from evo.registry import build_problem
-from evo.statistics import a12, holm, rank_sum, signed_rank
+from evo.statistics import a12, holm, rank_sum
+from operators.discrete import Reset, TwoPoint
+from operators.real import SBX, Polynomial
+from operators.sample import Uniform
 
 PYMOO = ("nsga2", "nsga3", "unsga3", "age-moea", "age-moea2", "sms-emoa", "moead", "rvea", "spea2",
          "ctaea")  # fmt: skip
 DEAP = ("deap-nsga2", "deap-nsga3", "deap-spea2")
-SCALED = ("zdt1:2", "dtlz2:3", "wfg4:3")
-FULL = (
-    *(f"zdt{k}:2" for k in (1, 2, 3, 4, 6)),
-    *(f"dtlz{k}:{m}" for k in (1, 2, 3, 4, 7) for m in (3, 5, 10)),
-    *(f"wfg{k}:{m}" for k in range(1, 10) for m in (2, 3, 5, 10) if k != 3 or m == 2),
+PROBLEMS = (
+    *(f"zdt{k}:2" for k in range(1, 7)),
+    *(f"dtlz{k}:{m}" for m in (2, 3, 5, 10) for k in range(1, 8)),
+    *(f"wfg{k}:{m}" for m in (2, 3, 5, 10) for k in range(4, 10)),
 )
 FIELDS = ("problem", "algorithm", "side", "seed", "population", "evaluations", "judged", "size",
           "hypervolume", "igd_plus")  # fmt: skip
-RESULTS = Path(__file__).parent / "results" / "runs.csv"
+RESULTS = Path(__file__).parent / "results"
 Key = tuple[str, ...]
 
 
@@ -60,9 +64,32 @@ def judged(problem: Any, genomes: Any) -> np.ndarray:
     return np.stack([o(batch) for o in problem.objectives], axis=1)
 
 
-def ours(name: str, algorithm: str, population: int, evaluations: int, seed: int) -> Any:
+def goal_of(name: str, problem: Any) -> np.ndarray:
+    """Points of the known front; for DTLZ5 and 6 above three objectives their curve."""
+    base, told = name.split(":")
+    m = int(told)
+    if base not in ("dtlz5", "dtlz6") or m < 4:
+        return problem.front(2000)
+    angle = np.linspace(0, np.pi / 2, 2000)[:, None]
+    height = np.sqrt(0.5) ** np.concatenate([[m - 2], np.arange(m - 2, 0, -1)])
+    return np.concatenate([np.cos(angle) * height, np.sin(angle)], axis=1)
+
+
+def variation(algorithm: str, problem: Any) -> dict[str, Any]:
+    """The operators that the library uses by default."""
+    whole = algorithm in ("nsga3", "unsga3", "rvea", "ctaea", "moead")
+    rate = 1.0 if whole else 0.9
+    if problem.space.parts[0].kind == "mask":
+        return {"crossover": TwoPoint(), "mutation": Reset(), "sampling": Uniform(),
+                "crossover_rate": rate}  # fmt: skip
+    eta = 20 if algorithm == "moead" or algorithm.startswith("deap") else 30 if whole else 15
+    return {"crossover": SBX(eta), "mutation": Polynomial(20), "crossover_rate": rate}
+
+
+def ours(name: str, algorithm: str, population: int, evaluations: int, seed: int, own: bool) -> Any:
     problem = problem_of(name)
-    settings = Settings(population, seed, generations=evaluations // population)
+    chosen = {} if own else variation(algorithm, problem)
+    settings = Settings(population, seed, generations=evaluations // population, **chosen)
     search = create(algorithm, problem.space, n_objectives=len(problem.objectives),
                     constrained=False, settings=settings)  # fmt: skip
     count = 0
@@ -81,12 +108,15 @@ def direct(name: str, algorithm: str, population: int, evaluations: int, seed: i
 
 def by_pymoo(name: str, algorithm: str, population: int, evaluations: int, seed: int) -> Any:
     from pymoo.algorithms.moo import age, age2, ctaea, moead, nsga2, nsga3, rvea, sms, spea2, unsga3
+    from pymoo.operators.crossover.pntx import TwoPointCrossover
+    from pymoo.operators.mutation.bitflip import BitflipMutation
+    from pymoo.operators.sampling.rnd import BinaryRandomSampling
     from pymoo.optimize import minimize
     from pymoo.problems import get_problem
 
     problem, (base, told) = problem_of(name), name.split(":")
     m, d = int(told), problem.space.length
-    sizes = {"n_var": d} if base.startswith("zdt") else {"n_var": d, "n_obj": m}
+    sizes: dict[str, Any] = {"n_var": d} if base.startswith("zdt") else {"n_var": d, "n_obj": m}
     rays, every = directions(m, population), exactly(m, population)
     made = {
         "nsga2": lambda: nsga2.NSGA2(pop_size=population),
@@ -101,17 +131,25 @@ def by_pymoo(name: str, algorithm: str, population: int, evaluations: int, seed:
         "ctaea": lambda: ctaea.CTAEA(ref_dirs=every),
     }[algorithm]()
     limit = ("n_gen", evaluations // population) if algorithm == "rvea" else ("n_eval", evaluations)
+    if base == "zdt5":
+        sizes = {}
+        made.initialization.sampling = BinaryRandomSampling()
+        made.mating.crossover, made.mating.mutation = TwoPointCrossover(), BitflipMutation()
     found = minimize(get_problem(base, **sizes), made, limit, seed=seed)
     return found.pop.get("F"), found.algorithm.evaluator.n_eval
 
 
 def by_deap(name: str, algorithm: str, population: int, evaluations: int, seed: int) -> Any:
-    """The loops of DEAP's examples: simulated binary crossover, polynomial mutation, a selector."""
+    """The loops of DEAP's examples: simulated binary crossover, polynomial mutation, a selector.
+
+    Bits are crossed at two points and flipped.
+    """
     from deap import base, tools
 
     problem = problem_of(name)
     m, part = len(problem.objectives), problem.space.parts[0]
-    low, high = part.low.tolist(), part.high.tolist()
+    bits = part.kind == "mask"
+    low, high = (bound.tolist() for bound in (part.bounds.low, part.bounds.high))
     fitness = type("Fitness", (base.Fitness,), {"weights": (-1.0,) * m})
     rays = tools.selNSGA3WithMemory(directions(m, population), nd="log")
     selector = {
@@ -132,10 +170,12 @@ def by_deap(name: str, algorithm: str, population: int, evaluations: int, seed: 
         for row, value in zip(rows, values, strict=True):
             row.fitness.values = tuple(value)
 
-    people = [Row([random.uniform(a, b) for a, b in zip(low, high, strict=True)])
-              for _ in range(population)]  # fmt: skip
+    def drawn(a: Any, b: Any) -> Any:
+        return random.random() < 0.5 if bits else random.uniform(a, b)
+
+    people = [Row(map(drawn, low, high)) for _ in range(population)]
     judge(people)
-    people, count, eta = selector(people, population), population, 20.0
+    people, count = selector(people, population), population
     while count < evaluations:
         if algorithm == "deap-nsga2":
             parents = tools.selTournamentDCD(people, population)
@@ -146,9 +186,15 @@ def by_deap(name: str, algorithm: str, population: int, evaluations: int, seed: 
         children = [Row(parent) for parent in parents]
         for a, b in zip(children[::2], children[1::2], strict=True):
             if random.random() <= 0.9:
-                tools.cxSimulatedBinaryBounded(a, b, eta=eta, low=low, up=high)
+                if bits:
+                    tools.cxTwoPoint(a, b)
+                else:
+                    tools.cxSimulatedBinaryBounded(a, b, eta=20.0, low=low, up=high)
         for child in children:
-            tools.mutPolynomialBounded(child, eta=20.0, low=low, up=high, indpb=1.0 / len(low))
+            if bits:
+                tools.mutFlipBit(child, indpb=1.0 / len(low))
+            else:
+                tools.mutPolynomialBounded(child, eta=20.0, low=low, up=high, indpb=1.0 / len(low))
         judge(children)
         count += len(children)
         people = selector(people + children, population)
@@ -159,10 +205,9 @@ def cell(key: Key) -> dict[str, Any]:
     """One run, measured."""
     name, algorithm, side, seed, population, evaluations = key
     warnings.simplefilter("ignore")
-    run = ours if side == "ours" else direct
-    found, count = run(name, algorithm, int(population), int(evaluations), int(seed))
-    front = found[nondominated(found)]
-    goal = problem_of(name).front(2000)
+    given = name, algorithm, int(population), int(evaluations), int(seed)
+    found, count = direct(*given) if side == "direct" else ours(*given, own=side == "own")
+    front, goal = found[nondominated(found)], goal_of(name, problem_of(name))
     low, high = goal.min(axis=0), goal.max(axis=0)
     scaled, target = (front - low) / (high - low), (goal - low) / (high - low)
     values = (count, len(front), unit_hypervolume(scaled, 0.0, 1.0), igd_plus(scaled, target))
@@ -170,82 +215,102 @@ def cell(key: Key) -> dict[str, Any]:
 
 
 def kept() -> list[dict[str, str]]:
-    if not RESULTS.exists():
+    if not (RESULTS / "runs.csv").exists():
         return []
-    with open(RESULTS, encoding="utf-8") as file:
+    with open(RESULTS / "runs.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def tell(rows: list[dict[str, str]], problems: list[str], algorithms: list[str]) -> None:
-    medians: dict[str, list[tuple[float, float]]] = {"hypervolume": [], "igd_plus": []}
-    for name in problems:
-        for indicator, goal in (("hypervolume", "max"), ("igd_plus", "min")):
-            lines = []
-            for algorithm in algorithms:
-                both = [
-                    np.array([float(r[indicator]) for r in rows if (r["problem"], r["algorithm"],
-                              r["side"]) == (name, algorithm, side)])
-                    for side in ("ours", "direct")
-                ]  # fmt: skip
-                if min(map(len, both)) < 2:
-                    continue
-                a, b = both
-                lines.append((algorithm, a, b, rank_sum(a, b), a12(a, b, goal)))
-                medians[indicator].append((float(np.median(a)), float(np.median(b))))
-            adjusted = holm([line[3] for line in lines])
-            print(f"\n{name} · {indicator}")
-            for (algorithm, a, b, p, effect), q in zip(lines, adjusted, strict=True):
-                mark = "" if q > 0.05 else "  ours better" if effect > 0.5 else "  direct better"
-                both = f"ours {np.median(a):.4f}  direct {np.median(b):.4f}  A12 {effect:.2f}"
-                tested = f"p {p:.3g}  Holm {q:.3g}  n {len(a)}/{len(b)}"
-                print(f"  {algorithm:12} {both}  {tested}{mark}")
-    for indicator, pairs in medians.items():
-        if not pairs:
-            continue
-        a, b = np.array(pairs).T
-        ahead = (a > b) if indicator == "hypervolume" else (a < b)
-        print(f"\nall by {indicator}: ours ahead in {ahead.sum()} of {len(a)} medians, "
-              f"Wilcoxon p = {signed_rank(a, b):.3g}")  # fmt: skip
+def tested(rows: list[dict[str, str]], problem: str, side: str) -> list[dict[str, Any]]:
+    """Cells of a problem: an algorithm and an indicator each, with at least two runs a side."""
+    cells = []
+    for indicator, goal in (("hypervolume", "max"), ("igd_plus", "min")):
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for row in rows:
+            if row["problem"] == problem:
+                found[row["algorithm"], row["side"]].append(float(row[indicator]))
+        lines = []
+        for algorithm in dict.fromkeys(name for name, _ in found):
+            a, b = np.array(found[algorithm, side]), np.array(found[algorithm, "direct"])
+            if min(len(a), len(b)) > 1:
+                lines.append({
+                    "problem": problem, "algorithm": algorithm, "indicator": indicator,
+                    "runs": min(len(a), len(b)), "ours": np.median(a), "direct": np.median(b),
+                    "A12": a12(a, b, goal), "p": rank_sum(a, b),
+                })  # fmt: skip
+        for line, q in zip(lines, holm([line["p"] for line in lines]), strict=True):
+            better = "ours" if line["A12"] > 0.5 else "direct"
+            cells.append({**line, "holm": q, "better": better if q <= 0.05 else ""})
+    return cells
+
+
+def write(cells: list[dict[str, Any]], side: str) -> None:
+    """The table of all cells, and a count of who is better by algorithm."""
+    with open(RESULTS / f"{side}.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(cells[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in c.items()} for c in cells
+        )
+    lines = ["| algorithm | indicator | cells | ours better | library better | not told apart | "
+             "medians ahead | smallest p |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for algorithm in [*dict.fromkeys(c["algorithm"] for c in cells), "all"]:
+        for indicator in ("hypervolume", "igd_plus"):
+            some = [c for c in cells if c["indicator"] == indicator
+                    and algorithm in (c["algorithm"], "all")]  # fmt: skip
+            sign = 1 if indicator == "hypervolume" else -1
+            ahead = sum(sign * c["ours"] > sign * c["direct"] for c in some)
+            count = Counter(c["better"] for c in some)
+            least = min(c["p"] for c in some)
+            lines.append(f"| {algorithm} | {indicator} | {len(some)} | {count['ours']} | "
+                         f"{count['direct']} | {count['']} | {ahead} | {least:.2g} |")  # fmt: skip
+    text = "\n".join(lines) + "\n"
+    (RESULTS / f"{side}.md").write_text(text, encoding="utf-8")
+    print(text)
+    for c in cells:
+        if c["better"]:
+            print(f"{c['problem']} {c['algorithm']} {c['indicator']}: {c['better']} better, "
+                  f"{c['ours']:.4g} and {c['direct']:.4g}, Holm {c['holm']:.2g}")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--problems", nargs="+")
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
     parser.add_argument("--algorithms", nargs="+", default=[*PYMOO, *DEAP])
-    parser.add_argument("--seeds", type=int)
-    parser.add_argument("--evaluations", type=int)
-    parser.add_argument("--population", type=int)
+    parser.add_argument("--seeds", type=int, default=11)
+    parser.add_argument("--evaluations", type=int, default=1000)
+    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--own", action="store_true", help="ours with its own default operators")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
-    problems = given.problems or list(FULL if given.full else SCALED)
-    seeds = given.seeds or (21 if given.full else 10)
-    evaluations = given.evaluations or (20_000 if given.full else 2000)
-    population = given.population or (100 if given.full else 40)
+    side = "own" if given.own else "same"
     wanted: list[Key] = [
-        (name, algorithm, side, str(seed), str(population), str(evaluations))
-        for seed in range(seeds) for name in problems for algorithm in given.algorithms
-        for side in ("ours", "direct")
+        (name, algorithm, who, str(seed), str(given.population), str(given.evaluations))
+        for seed in range(given.seeds) for name in given.problems for algorithm in given.algorithms
+        for who in (side, "direct")
         # pymoo's SMS-EMOA removes one candidate at a time with exact volumes
         if not (algorithm == "sms-emoa" and int(name.split(":")[1]) > 3)
     ]  # fmt: skip
     done = {tuple(row[field] for field in FIELDS[:6]) for row in kept()}
     todo = [key for key in wanted if key not in done]
-    RESULTS.parent.mkdir(exist_ok=True)
-    fresh = not RESULTS.exists()
-    with open(RESULTS, "a", encoding="utf-8", newline="") as file:
+    RESULTS.mkdir(exist_ok=True)
+    fresh, begun = not done, time.monotonic()
+    with open(RESULTS / "runs.csv", "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         if fresh:
             writer.writeheader()
-        with ProcessPoolExecutor(given.jobs) as pool:
-            for future in as_completed([pool.submit(cell, key) for key in todo]):
-                writer.writerow(future.result())
+        with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+            for count, row in enumerate(pool.map(cell, todo, chunksize=4), 1):
+                writer.writerow(row)
                 file.flush()
+                if count % 200 == 0:
+                    left = (time.monotonic() - begun) / count * (len(todo) - count)
+                    print(f"{count} of {len(todo)}, {left / 60:.0f} min left", flush=True)
     asked = set(wanted)
     rows = [row for row in kept() if tuple(row[field] for field in FIELDS[:6]) in asked]
-    told = f"{population}, {evaluations} evaluations, {seeds} seeds"
-    print(f"{len(rows)} of {len(wanted)} runs · population {told}")
-    tell(rows, problems, given.algorithms)
+    print(f"{len(rows)} of {len(wanted)} runs · population {given.population}, "
+          f"{given.evaluations} evaluations, {given.seeds} seeds\n")  # fmt: skip
+    write([c for name in given.problems for c in tested(rows, name, side)], side)
 
 
 if __name__ == "__main__":
