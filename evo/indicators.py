@@ -21,6 +21,10 @@ WEIGHTS = 2**12  # of R2 from three objectives on
 RAYS = 2**15  # of the approximation; error about 1e-3 of fronts, 1e-2 of few scattered rows
 
 
+TILE = 16, 4096  # rows and rays that are compared at a time: what stays in a core's own cache
+MANY = 300  # rows of five objectives whose volume is exact while a front grows
+
+
 def nondominated(fitness: ArrayLike, violation: ArrayLike | None = None) -> NDArray[np.bool_]:
     """Which rows no other row dominates; equal rows do not dominate one another.
 
@@ -123,7 +127,9 @@ def unit_hypervolume(fitness: ArrayLike, ideal: ArrayLike, nadir: ArrayLike) -> 
 class UnitVolume:
     """The hypervolume of a front that grows, as :func:`unit_hypervolume` would give it.
 
-    From six objectives on only what is new is looked at.
+    From six objectives on only what is new is looked at; with five too while the front has more
+    than :data:`MANY` rows, whose exact volume takes longer than a generation of many searches. The
+    value depends on the front alone, not on how it grew.
 
     Args:
         ideal: Shape (m,).
@@ -132,9 +138,9 @@ class UnitVolume:
     """
 
     def __init__(self, ideal: ArrayLike, nadir: ArrayLike, fitness: Array) -> None:
-        self._ideal, self._nadir, m = ideal, nadir, fitness.shape[1]
-        self._reach = reach(self._gaps(fitness)) if m > EXACT_OBJECTIVES else None
-        self.value = unit_hypervolume(fitness, ideal, nadir)
+        self._ideal, self._nadir = ideal, nadir
+        self._reach: NDArray[np.float32] | None = None
+        self._measure(fitness, fitness)
 
     def grow(self, fitness: Array, new: Array) -> None:
         """Take in a changed front.
@@ -143,13 +149,18 @@ class UnitVolume:
             fitness: The whole front now, shape (n, m).
             new: Rows at least that were not in it before, shape (k, m).
         """
-        if not len(new):
-            return
-        if self._reach is None:
+        if len(new):
+            self._measure(fitness, new)
+
+    def _measure(self, fitness: Array, new: Array) -> None:
+        n, m = fitness.shape
+        if m < EXACT_OBJECTIVES or (m == EXACT_OBJECTIVES and n <= MANY):
+            self._reach = None
             self.value = unit_hypervolume(fitness, self._ideal, self._nadir)
-        else:
-            self._reach = np.maximum(self._reach, reach(self._gaps(new)))
-            self.value = swept(self._reach, fitness.shape[1])
+            return
+        far = reach(self._gaps(fitness if self._reach is None else new))
+        self._reach = far if self._reach is None else np.maximum(self._reach, far)
+        self.value = swept(self._reach, m)
 
     def _gaps(self, fitness: Array) -> Array:
         return 1.0 - np.maximum(normalise(fitness, self._ideal, self._nadir), 0.0) / REFERENCE
@@ -169,15 +180,16 @@ def reach(gaps: Array) -> NDArray[np.float32]:
         Shares of the rays, in [0, 1] for gaps up to 1; 0 for no rows.
     """
     far = np.zeros(RAYS, dtype=np.float32)
-    inside = np.ascontiguousarray(gaps[(gaps > 0).all(axis=1)].T, dtype=np.float32)  # (m, n)
-    steps = _steps(gaps.shape[1])
-    for rows in np.array_split(inside, -(-inside.shape[1] // 256) or 1, axis=1):
-        for start in range(0, RAYS if rows.size else 0, 512):  # what is compared stays in the cache
-            block = slice(start, start + 512)
-            least = np.multiply.outer(steps[0, block], rows[0])
-            for step, gap in zip(steps[1:, block], rows[1:], strict=True):
-                np.minimum(least, np.multiply.outer(step, gap), out=least)
-            np.maximum(far[block], least.max(axis=1), out=far[block])
+    inside = gaps[(gaps > 0).all(axis=1)].astype(np.float32)
+    steps, (some, block) = _steps(gaps.shape[1]), TILE
+    least, other = np.empty((2, min(some, len(inside)), block), dtype=np.float32)
+    for rows in (inside[i : i + some].T[:, :, None] for i in range(0, len(inside), some)):
+        near, next_ = least[: rows.shape[1]], other[: rows.shape[1]]
+        for rays in (slice(i, i + block) for i in range(0, RAYS, block)):
+            np.multiply(rows[0], steps[0, rays], out=near)
+            for gap, step in zip(rows[1:], steps[1:, rays], strict=True):
+                np.minimum(near, np.multiply(gap, step, out=next_), out=near)
+            np.maximum(far[rays], near.max(axis=0), out=far[rays])
     return far
 
 
@@ -187,7 +199,11 @@ def swept(far: NDArray[np.float32], m: int) -> float:
     In polar coordinates around the corner the box has the volume of its m far faces, each times
     the integral of r^(m - 1): the share is the mean of the m-th powers.
     """
-    return float((far.astype(np.float64) ** m).mean())
+    length = far.astype(np.float64)
+    power = length.copy()
+    for _ in range(m - 1):
+        power *= length
+    return float(power.mean())
 
 
 def igd_plus(fitness: ArrayLike, target: ArrayLike) -> float:

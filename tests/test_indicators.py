@@ -20,6 +20,7 @@ from evo.indicators import (
     normalise,
     r2,
     ranks,
+    reach,
     spacing,
     unit_hypervolume,
 )
@@ -162,6 +163,42 @@ def test_a_growing_volume_is_that_of_the_front_bit_for_bit(m):
 
     assert seen == sorted(seen)
     assert 0 < seen[-1] <= 1
+
+
+def test_growing_fronts_of_five_objectives_are_exact_until_they_are_large(monkeypatch):
+    monkeypatch.setattr(indicators, "MANY", 40)
+    rng, found, values = np.random.default_rng(3), np.zeros((0, 5)), []
+    box = np.zeros(5), np.full(5, 1.2)
+    volume = None
+    for n, radius in ((30, 1.0), (0, 1.0), (60, 1.0), (20, 0.3)):
+        rows = np.abs(rng.normal(size=(n, 5)))
+        rows *= radius / np.linalg.norm(rows, axis=1, keepdims=True)
+        every = np.concatenate([found, rows])
+        found = every[nondominated(every)]
+
+        volume = volume or UnitVolume(*box, found)
+        volume.grow(found, rows)
+
+        values.append((len(found), volume.value, unit_hypervolume(found, *box)))
+        assert volume.value == UnitVolume(*box, found).value  # however it grew
+    (_, first, exact), again, (many, later, precise), (few, last, known) = values
+    assert first == exact == again[1]
+    assert few <= 40 and last == known > later
+    assert many > 40 and later != precise
+    assert later == pytest.approx(precise, rel=3e-3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 40])
+def test_rays_run_as_far_as_the_definition_says(n):
+    rng = np.random.default_rng(n)
+    gaps = rng.uniform(-0.2, 1.0, (n, 3)).astype(np.float32)
+    steps = indicators._steps(3)  # lengths of a ray per side of the box
+
+    expected = np.zeros(indicators.RAYS, dtype=np.float32)
+    for row in gaps[(gaps > 0).all(axis=1)]:
+        expected = np.maximum(expected, (row[:, None] * steps).min(axis=0))
+
+    np.testing.assert_array_equal(reach(gaps), expected)
 
 
 def test_unit_hypervolume_is_one_for_the_ideal_point_and_clips():
