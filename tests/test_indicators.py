@@ -183,8 +183,10 @@ def test_growing_fronts_of_five_objectives_are_exact_until_they_are_large(monkey
         assert volume.value == UnitVolume(*box, found).value  # however it grew
     (_, first, exact), again, (many, later, precise), (few, last, known) = values
     assert first == exact == again[1]
-    assert few <= 40 and last == known > later
-    assert many > 40 and later != precise
+    assert few <= 40
+    assert last == known > later
+    assert many > 40
+    assert later != precise
     assert later == pytest.approx(precise, rel=3e-3)
 
 

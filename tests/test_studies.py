@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from evo.folders import take_lock
 from evo.run import Run
 from evo.studies import read_study, study_from
 from evo.studies.attempt import Event
-from evo.studies.folder import State
+from evo.studies.folder import Failures, State, read_failures
 from evo.studies.progress import Board
 from evo.view import read_run
 
@@ -271,12 +272,32 @@ def test_failed_cells_are_told_and_stop_no_other(tmp_path, capsys):
     assert set(why) == {f"{p}-random-s{s}" for p in ("deadly", "hopeless") for s in (0, 1)}
     assert why["deadly-random-s0"] == "its process was killed by SIGKILL"
     assert "the text is gone" in why["hopeless-random-s1"]
+    assert read_failures(tmp_path / "out") == why
     assert read_run(tmp_path / "out" / "well-random-s1").complete
 
     assert main(words) == 1
     out = capsys.readouterr().out
     assert "2 of 6 runs" in out
     assert "failed deadly-random-s0: its process was killed by SIGKILL" in out
+    assert read_failures(tmp_path / "out") == why
+
+
+def test_a_failure_is_forgotten_once_the_run_is_tried_again(tmp_path):
+    cells = [SimpleNamespace(name=name) for name in ("one", "other")]
+    failures = Failures(tmp_path)
+    assert read_failures(tmp_path) == {}
+    for cell in cells:
+        failures.hear(Event("failed", cell, why=f"{cell.name} is sick"))
+
+    again = Failures(tmp_path)  # by a later command
+    again.hear(Event("step", cells[0]))
+    assert read_failures(tmp_path) == {"other": "other is sick"}
+
+    again.hear(Event("done", cells[1]))
+    assert read_failures(tmp_path) == {}
+    for broken in ("[1]", "{", ""):
+        (tmp_path / "failures.json").write_text(broken)
+        assert read_failures(tmp_path) == {}
 
 
 # ---- on Ray

@@ -291,6 +291,25 @@ def test_a_study_shows_its_runs_and_compares_what_is_finished(begun_study):
     assert "random" in again.sections[1].html()
 
 
+def test_runs_that_failed_are_shown_with_their_reason_until_they_are_tried_again(begun_study):
+    folder, going, _ = begun_study
+    page = study_pages(folder)[""]
+    before, names = page.stamp(), ("layers-nsga2-s0", "layers-random-s0", "layers-nsga2-s1")
+    told = dict.fromkeys(names, "its <text> is gone")
+    (folder / "failures.json").write_text(json.dumps(told))
+
+    seen = page.parts()
+
+    assert page.stamp() != before
+    # the first is finished and the second goes on by now
+    assert "1 of 4 runs finished · 1 running · 1 failed" in seen.head
+    states = re.findall(r'<tr class="([a-z-]+)">.*?</tr>', seen.sections[0].html())
+    assert states == ["finished", "running", "failed", "waiting"]
+    assert seen.sections[0].html().count("failed: its &lt;text&gt; is gone<") == 1
+    going.close()
+    assert page.parts().sections[0].html().count("failed: its &lt;text&gt; is gone<") == 2
+
+
 def test_a_comparison_is_made_once_per_finished_run(begun_study, monkeypatch):
     folder, _, steps = begun_study
     page, calls = study_pages(folder)[""], []

@@ -37,7 +37,7 @@ def study(
         json: Write one JSON object per run that has ended, then the result.
     """
     from ..studies import load_study
-    from ..studies.folder import check, record, states
+    from ..studies.folder import Failures, check, record, states
     from ..studies.on_ray import Cluster
     from ..studies.processes import conduct
     from ..studies.progress import Board
@@ -58,7 +58,7 @@ def study(
         if cluster:
             stack.callback(cluster.close)
             at_once = cluster.jobs
-        board = Board(plan.cells, before, at_once)
+        board, failures = Board(plan.cells, before, at_once), Failures(folder)
         start, ordered = time.monotonic(), sorted(todo, key=lambda c: c.name not in begun)
         tell(f"study {folder} · {_counted(board, len(begun))} · {at_once} at a time")
         listen = _listener(board, json)
@@ -69,6 +69,7 @@ def study(
             with closing(judged) as events:
                 for event in events:
                     board.hear(event)
+                    failures.hear(event)
                     listen.hear(event)
         except KeyboardInterrupt:
             raise Interrupted(

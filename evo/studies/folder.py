@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import RunConfig, differences
 from ..errors import ConfigError, EvoError, StoreError
@@ -15,7 +15,11 @@ from ..schema import FILE
 from ..view import read_standing
 from .plan import Cell, Study
 
+if TYPE_CHECKING:
+    from .attempt import Event
+
 RECORD = "study.json"
+FAILURES = "failures.json"
 _FREE = ("evaluator.workers ",)  # settings that a run may go on with another value of
 
 
@@ -87,6 +91,35 @@ def read_study(folder: str | Path) -> tuple[str, list[Found]]:
             f"the record of the study in {str(folder)!r} cannot be read: {error}",
             hint="evo study FILE.toml writes it again",
         ) from error
+
+
+class Failures:
+    """Which runs of a study failed when they were last tried, on disk for those who watch.
+
+    Args:
+        folder: Of the study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._why = folder / FAILURES, read_failures(folder)
+
+    def hear(self, event: Event) -> None:
+        """Write down a failure; forget it once the run is tried again."""
+        before = dict(self._why)
+        self._why.pop(event.cell.name, None)
+        if event.kind == "failed":
+            self._why[event.cell.name] = event.why
+        if self._why != before:
+            replace_file(self._file, json.dumps(self._why, indent=1) + "\n", "the failures")
+
+
+def read_failures(folder: Path) -> dict[str, str]:
+    """Why runs failed, by name; nothing where that is not recorded or cannot be read."""
+    try:
+        data: Any = json.loads((folder / FAILURES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
 
 
 def states(study: Study, folder: Path) -> list[State]:

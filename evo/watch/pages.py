@@ -18,7 +18,7 @@ from ..report.page import parts as report_parts
 from ..schema import FILE
 from ..stopping import eta
 from ..studies.attempt import LOG, Event
-from ..studies.folder import RECORD, Found, State, read_study
+from ..studies.folder import FAILURES, RECORD, Found, State, read_failures, read_study
 from ..studies.progress import Board
 from ..view import GenerationRow, Standing, read_run, read_standing
 
@@ -69,7 +69,8 @@ class _StudyPage:
 
     def stamp(self) -> str:
         _, cells = read_study(self._folder)
-        return " ".join([_sizes(self._folder / RECORD), *(_stamp(cell.folder) for cell in cells)])
+        own = (_sizes(self._folder / name) for name in (RECORD, FAILURES))
+        return " ".join([*own, *(_stamp(cell.folder) for cell in cells)])
 
     def parts(self) -> Parts:
         name, cells = read_study(self._folder)
@@ -83,10 +84,17 @@ class _StudyPage:
             self._sections, self._finished = self._compared(), done
         left = duration(board.eta()) if any(running) and board.eta() is not None else ""
         told = [f"{board.done} of {count(board.total, 'run')} finished"]
+        why = read_failures(self._folder)
+        failed = {
+            c.name: why[c.name]
+            for c, busy in zip(cells, running, strict=True)
+            if c.name in why and not busy and c.name not in done
+        }
         told += [f"{sum(running)} running"] if any(running) else []
+        told += [f"{len(failed)} failed"] if failed else []
         told += [f"{left} to go"] if left else []
         head = header(f"study {self._folder}", name, f"{' · '.join(told)}.")
-        table = Section("runs", "Runs", told[0], _runs(cells, found, running))
+        table = Section("runs", "Runs", told[0], _runs(cells, found, running, failed))
         return Parts(
             f"{board.done}/{board.total} {name} · evo watch", head,
             (table, *self._sections), f"study {name}",
@@ -183,7 +191,10 @@ def _board(
     return board
 
 
-def _runs(cells: Sequence[Found], found: Sequence[Standing | None], running: Sequence[bool]) -> str:
+def _runs(
+    cells: Sequence[Found], found: Sequence[Standing | None], running: Sequence[bool],
+    failed: Mapping[str, str],
+) -> str:  # fmt: skip
     """One line per run; those that exist lead to a page of their own."""
     rows = ""
     for cell, standing, busy in zip(cells, found, running, strict=True):
@@ -202,11 +213,13 @@ def _runs(cells: Sequence[Found], found: Sequence[Standing | None], running: Seq
                 f"{standing.evaluations:,}", "–" if volume is None else f"{volume:.4f}",
                 duration(standing.seconds), duration(left),
             ]  # fmt: skip
+        state = "failed" if cell.name in failed else state
+        why = f": {failed[cell.name]}" if state == "failed" else ""
         told = "".join(f"<td>{esc(text)}</td>" for text in cells_)
         rows += (
             f'<tr class="{state.replace(" ", "-")}"><td class="w">{link}</td>'
             f'<td class="w">{esc(cell.problem)}</td><td class="w">{esc(cell.label)}</td>'
-            f'<td>{cell.seed}</td><td class="w">{state}</td>{told}</tr>'
+            f'<td>{cell.seed}</td><td class="w">{state}{esc(why)}</td>{told}</tr>'
         )
     head = "".join(
         f'<th scope="col"{" class=w" if left else ""}>{name}</th>'

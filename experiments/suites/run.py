@@ -206,7 +206,13 @@ def cell(key: Key) -> dict[str, Any]:
     name, algorithm, side, seed, population, evaluations = key
     warnings.simplefilter("ignore")
     given = name, algorithm, int(population), int(evaluations), int(seed)
-    found, count = direct(*given) if side == "direct" else ours(*given, own=side == "own")
+    if side == "direct":
+        try:
+            found, count = direct(*given)
+        except ZeroDivisionError:  # pymoo's AGE-MOEA, now and then
+            return dict(zip(FIELDS, (*key, 0, 0, np.nan, np.nan), strict=True))
+    else:
+        found, count = ours(*given, own=side == "own")
     front, goal = found[nondominated(found)], goal_of(name, problem_of(name))
     low, high = goal.min(axis=0), goal.max(axis=0)
     scaled, target = (front - low) / (high - low), (goal - low) / (high - low)
@@ -227,7 +233,7 @@ def tested(rows: list[dict[str, str]], problem: str, side: str) -> list[dict[str
     for indicator, goal in (("hypervolume", "max"), ("igd_plus", "min")):
         found: dict[tuple[str, str], list[float]] = defaultdict(list)
         for row in rows:
-            if row["problem"] == problem:
+            if row["problem"] == problem and int(row["size"]):
                 found[row["algorithm"], row["side"]].append(float(row[indicator]))
         lines = []
         for algorithm in dict.fromkeys(name for name, _ in found):
@@ -308,8 +314,10 @@ def main() -> None:
                     print(f"{count} of {len(todo)}, {left / 60:.0f} min left", flush=True)
     asked = set(wanted)
     rows = [row for row in kept() if tuple(row[field] for field in FIELDS[:6]) in asked]
+    broken = Counter(row["algorithm"] for row in rows if row["size"] == "0")
     print(f"{len(rows)} of {len(wanted)} runs · population {given.population}, "
-          f"{given.evaluations} evaluations, {given.seeds} seeds\n")  # fmt: skip
+          f"{given.evaluations} evaluations, {given.seeds} seeds · "
+          f"ended by an error of the library: {dict(broken) or 'none'}\n")  # fmt: skip
     write([c for name in given.problems for c in tested(rows, name, side)], side)
 
 
