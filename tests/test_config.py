@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo import registry
+from evo.cli import main
 from evo.config import (
     AlgorithmConfig,
     EvaluatorConfig,
@@ -298,6 +299,18 @@ def test_plugins_bring_rows_with_settings(plugins):
     assert rows["mine/thing"].target == "a.b:C"
     assert rows["mine/thing"].settings == {"k": 1}
     assert sorted(rows) == ["mine/other", "mine/thing"]
+
+
+@pytest.mark.parametrize(("size", "good"), [(0, False), (2, True)])
+def test_an_algorithm_is_checked_with_the_settings_of_its_row(plugins, capsys, size, good):
+    row = ("evo.algorithms.moeim:MOEIM", {"tournament": size})
+    plugins(FakePoint({"algorithm": {"tuned": row}}))
+
+    main(["check", "tuned", "--kind", "algorithm", "--json"])
+
+    out = capsys.readouterr().out
+    assert ("tournament must be at least 1, got 0" in out) is not good
+    assert ("repeats for the same seed" in out) is good
 
 
 def test_collisions_and_broken_plugins_name_their_owners(plugins):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,14 @@ class _Trial:
     seed: int
     constrained: bool = True
     objectives: int = 2
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, *, seed: int | None = None, space: SearchSpace | None = None) -> Algorithm:
         settings = Settings(
             population=self.population,
             seed=self.seed if seed is None else seed,
             generations=self.generations,
+            extra=self.settings,
         )
         return create(
             self.algorithm, space or _space(), n_objectives=self.objectives,
@@ -67,8 +69,9 @@ class _Trial:
 
 
 def check_algorithm(
-    algorithm: str | Factory, *, population: int = 12, generations: int = 5, seed: int = 0
-) -> list[Finding]:
+    algorithm: str | Factory, *, population: int = 12, generations: int = 5, seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Finding]:  # fmt: skip
     """Try one algorithm: legal and new genomes, order, repeatability, failures, constraints.
 
     Args:
@@ -76,9 +79,11 @@ def check_algorithm(
         population: Candidates per generation.
         generations: Generations to drive it for each item.
         seed: Root seed.
+        settings: Of the algorithm's own.
     """
     found = Findings()
-    trial = _suited(_Trial(algorithm, population, generations, seed), found)
+    own = dict(settings or {})
+    trial = _suited(_Trial(algorithm, population, generations, seed, settings=own), found)
     with watching_chance(found):
         asked = found.attempt("searching", lambda: list(trial.drive(trial.make())))
         if asked is None:
@@ -96,10 +101,12 @@ def check_algorithm(
 
 
 def drive(
-    algorithm: str | Factory, *, population: int = 12, generations: int = 5, seed: int = 0
-) -> list[Genomes]:
+    algorithm: str | Factory, *, population: int = 12, generations: int = 5, seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Genomes]:  # fmt: skip
     """Every batch that an algorithm asks for on the space it is tried on, of which it is told."""
-    trial = _suited(_Trial(algorithm, population, generations, seed), Findings())
+    own = dict(settings or {})
+    trial = _suited(_Trial(algorithm, population, generations, seed, settings=own), Findings())
     return list(trial.drive(trial.make()))
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from ..registry import load
+from ..registry import load, resolve
 from .algorithms import drive
 from .findings import Finding, Findings
 
@@ -38,7 +38,9 @@ def check_elsewhere(ref: str, *, seed: int = 0) -> list[Finding]:
 
 def asked(ref: str, seed: int) -> str:
     """A hash of all genomes that an algorithm asks for, in their order."""
-    rows = (row for genomes in drive(load("algorithm", ref), seed=seed) for row in genomes.rows())
+    own = resolve("algorithm", ref).settings
+    batches = drive(load("algorithm", ref), seed=seed, settings=own)
+    rows = (row for genomes in batches for row in genomes.rows())
     digest = hashlib.blake2b(digest_size=8)
     for row in rows:
         digest.update(row)

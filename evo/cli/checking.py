@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from ..config import Ref, RunConfig
 from ..errors import ConfigError
 from ..live import aligned
-from ..registry import build, build_problem
+from ..registry import build, build_problem, resolve
 from .finding import Found, find
 from .output import Flag, Words, say, say_json
 
@@ -104,7 +104,8 @@ def _check(found: Found, problem: str | None, settings: tuple[str, ...], **how: 
         return check_operator(operator, seed=how["seed"])
     if found.kind == "algorithm":
         named = found.ref if found.ref in ALGORITHMS else found.object
-        tried = check_algorithm(named, seed=how["seed"])
+        own = resolve("algorithm", found.ref).settings
+        tried = check_algorithm(named, seed=how["seed"], settings=own)
         return [*tried, *check_elsewhere(found.ref, seed=how["seed"])]
     name = found.ref if found.kind == "problem" else problem
     config = RunConfig() if name is None else RunConfig().override("problem.id", name)
