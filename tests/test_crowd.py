@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from problems.hebbian import crowd
+from problems.hebbian import crowd, rules
 from problems.hebbian.crowd import Crowd, parts
 from problems.hebbian.genes import Kept, Rule
 from problems.hebbian.rules import lanes
@@ -77,3 +77,14 @@ def test_threads_do_everything_once_and_raise_what_was_raised() -> None:
     assert threads.each(abs, [-1, -2, -3]) == [1, 2, 3]  # started anew
     threads.close()
     assert Threads(0).count >= 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_marks_its_lane(bad: float, compiled: bool) -> None:
+    finite = rules.compiled(Rule((27, 128, 64, 8), "hl")).finite if compiled else rules.finite
+    for layer, neuron in ((0, 0), (0, 4), (1, 1), (2, 0)):
+        sums = tuple(np.ones((3, size), dtype=np.float32) for size in (5, 4, 2))
+        sums[layer][1, neuron] = bad
+
+        assert finite(sums).tolist() == [True, False, True]

@@ -170,7 +170,7 @@ def test_growing_fronts_of_five_objectives_are_exact_until_they_are_large(monkey
     rng, found, values = np.random.default_rng(3), np.zeros((0, 5)), []
     box = np.zeros(5), np.full(5, 1.2)
     volume = None
-    for n, radius in ((30, 1.0), (0, 1.0), (60, 1.0), (20, 0.3)):
+    for n, radius in ((30, 1.0), (0, 1.0), (60, 1.0), (20, 0.3), (15, 0.3), (40, 0.3)):
         rows = np.abs(rng.normal(size=(n, 5)))
         rows *= radius / np.linalg.norm(rows, axis=1, keepdims=True)
         every = np.concatenate([found, rows])
@@ -181,10 +181,11 @@ def test_growing_fronts_of_five_objectives_are_exact_until_they_are_large(monkey
 
         values.append((len(found), volume.value, unit_hypervolume(found, *box)))
         assert volume.value == UnitVolume(*box, found).value  # however it grew
-    (_, first, exact), again, (many, later, precise), (few, last, known) = values
+    (_, first, exact), again, (many, later, precise), (few, last, known), *more = values
     assert first == exact == again[1]
     assert few <= 40
     assert last == known > later
+    assert more[0][0] <= 40 < more[1][0]
     assert many > 40
     assert later != precise
     assert later == pytest.approx(precise, rel=3e-3)

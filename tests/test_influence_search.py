@@ -602,6 +602,25 @@ def test_crossover_rate_and_tournament_are_settings() -> None:
     assert (asked[40] < asked[1]).all()  # the best of all have better children than anybody
 
 
+@pytest.mark.parametrize(("rate", "share"), [(None, 1.0), (0.5, 0.5)])
+def test_every_pair_is_crossed_unless_told_otherwise(rate: float | None, share: float) -> None:
+    def marked(first: Any, second: Any, bounds: Any, rng: Any) -> tuple[Any, Any]:
+        return tuple(np.column_stack([np.full(len(x), 9), x[:, 1]]) for x in (first, second))  # type: ignore[return-value]
+
+    def moved(x: Any, bounds: Any, rng: Any) -> Any:
+        return np.column_stack([x[:, 0], rng.integers(0, 10**6, len(x))])
+
+    space = SearchSpace((Integer("x", [0, 0], [9, 10**6]),))
+    settings = Settings(200, 0, crossover=marked, mutation=moved, crossover_rate=rate,
+                        sampling=lambda n, bounds, rng: rng.integers(0, [9, 10**6], (n, 2)))  # fmt: skip
+    algorithm = create("moeim", space, n_objectives=2, constrained=False, settings=settings)
+    algorithm.tell(algorithm.ask(), np.random.default_rng(0).random((200, 2)), np.zeros(200))
+
+    children = algorithm.ask()["x"]
+
+    assert (children[:, 0] == 9).mean() == pytest.approx(share, abs=0.12 * (share < 1))
+
+
 # -- runs ------------------------------------------------------------------------------------------
 
 
