@@ -605,7 +605,8 @@ def test_crossover_rate_and_tournament_are_settings() -> None:
 @pytest.mark.parametrize(("rate", "share"), [(None, 1.0), (0.5, 0.5)])
 def test_every_pair_is_crossed_unless_told_otherwise(rate: float | None, share: float) -> None:
     def marked(first: Any, second: Any, bounds: Any, rng: Any) -> tuple[Any, Any]:
-        return tuple(np.column_stack([np.full(len(x), 9), x[:, 1]]) for x in (first, second))  # type: ignore[return-value]
+        one, two = (np.column_stack([np.full(len(x), 9), x[:, 1]]) for x in (first, second))
+        return one, two
 
     def moved(x: Any, bounds: Any, rng: Any) -> Any:
         return np.column_stack([x[:, 0], rng.integers(0, 10**6, len(x))])
