@@ -612,8 +612,10 @@ def test_every_pair_is_crossed_unless_told_otherwise(rate: float | None, share: 
         return np.column_stack([x[:, 0], rng.integers(0, 10**6, len(x))])
 
     space = SearchSpace((Integer("x", [0, 0], [9, 10**6]),))
-    settings = Settings(200, 0, crossover=marked, mutation=moved, crossover_rate=rate,
-                        sampling=lambda n, bounds, rng: rng.integers(0, [9, 10**6], (n, 2)))  # fmt: skip
+    drawn = lambda n, bounds, rng: rng.integers(0, [9, 10**6], (n, 2))  # noqa: E731
+    settings = Settings(
+        200, 0, crossover=marked, mutation=moved, sampling=drawn, crossover_rate=rate
+    )
     algorithm = create("moeim", space, n_objectives=2, constrained=False, settings=settings)
     algorithm.tell(algorithm.ask(), np.random.default_rng(0).random((200, 2)), np.zeros(200))
 

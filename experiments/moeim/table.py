@@ -29,22 +29,31 @@ from scipy.stats import ranksums, ttest_ind_from_stats
 NAMES = {"is": "I-S", "isc": "I-S-C", "isf": "I-S-F", "isb": "I-S-B", "ist": "I-S-T", "all": "all"}
 
 
-def compared(ours: Array, method: str, graph: str, model: str, chosen: str, space: str) -> Any:
-    """One cell: our mean, the published mean and deviation, their difference, p."""
+def published(
+    graph: str, model: str, chosen: str, space: str, method: str = "MOEIM"
+) -> tuple[float, float, int, Array | None]:
+    """Mean and deviation of published runs, how many they are, and each where it is released."""
     if space == "hv_all":
         name = f"MOEIM({NAMES[chosen]})" if method == "MOEIM" else "MOEA"
         row = published_table(graph, model, name)
-        mean, sd, runs = row["hv_all"], row["hv_all_sd"], 10
+        return row["hv_all"], row["hv_all_sd"], 10, None
+    given = published_runs(graph, model, chosen, method)[space]
+    sd = float(given.std(ddof=1)) if len(given) > 1 else 0.0
+    return float(given.mean()) if len(given) else np.nan, sd, len(given), given
+
+
+def compared(ours: Array, method: str, graph: str, model: str, chosen: str, space: str) -> Any:
+    """One cell: our mean, the published mean and deviation, their difference, p."""
+    mean, sd, runs, given = published(graph, model, chosen, space, method)
+    if runs < 2:
+        return None
+    if given is None:
         test = ttest_ind_from_stats(
             ours.mean(), ours.std(ddof=1) if len(ours) > 1 else np.nan, len(ours), mean, sd, runs,
             equal_var=False,
         )  # fmt: skip
         p = float(test.pvalue)
     else:
-        given = published_runs(graph, model, chosen, method)[space]
-        if len(given) < 2:
-            return None
-        mean, sd, runs = given.mean(), given.std(ddof=1), len(given)
         p = float(ranksums(ours, given).pvalue)
     return {
         "runs": len(ours), "mean": f"{ours.mean():.6g}",
