@@ -467,6 +467,41 @@ def zdt1(x: np.ndarray) -> np.ndarray:
     return np.stack([x[:, 0], g * (1 - np.sqrt(x[:, 0] / g))], 1)
 
 
+def test_moead_reaches_what_pymoos_version_for_batches_reaches_on_dtlz2():
+    from pymoo.algorithms.moo.moead import ParallelMOEAD
+    from pymoo.optimize import minimize
+    from pymoo.problems import get_problem
+
+    problem, rays = get_problem("dtlz2", n_var=14, n_obj=5), exactly(5, 40)
+    space = SearchSpace((Real("x", np.zeros(14), np.ones(14)),))
+    volumes: dict[str, list[float]] = {"ours": [], "pymoo": []}
+    for seed in range(5):
+        settings = Settings(40, seed)
+        algorithm = create("moead", space, n_objectives=5, constrained=False, settings=settings)
+        for _ in range(25):
+            genomes = algorithm.ask()
+            fitness = problem.evaluate(genomes["x"], return_values_of=["F"])
+            algorithm.tell(genomes, fitness, np.zeros(len(genomes)))
+        stock = ParallelMOEAD(ref_dirs=rays, n_offsprings=40)
+        found = minimize(problem, stock, ("n_eval", 1000), seed=seed).pop.get("F")
+        for name, rows in (("ours", algorithm.population.fitness), ("pymoo", found)):
+            volumes[name].append(unit_hypervolume(rows, np.zeros(5), np.ones(5)))
+
+    assert np.median(volumes["ours"]) > 0.95 * np.median(volumes["pymoo"]) > 0.2
+
+
+@pytest.mark.parametrize(("n", "size"), [(300, 2), (300, 7), (5, 1)])
+def test_two_parents_are_two_where_there_are_two(n, size):
+    from evo.algorithms.holders import _two
+
+    pairs = _two(n, size, np.random.default_rng(0))
+
+    assert pairs.shape == (n, 2)
+    assert {tuple(pair) for pair in pairs.tolist()} == (
+        {(a, b) for a in range(size) for b in range(size) if a != b} or {(0, 0)}
+    )
+
+
 def test_nsga2_reaches_what_stock_pymoo_reaches_on_zdt1():
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import Problem

@@ -22,12 +22,15 @@ class Slots:
     def __init__(
         self, weights: Array, neighbours: int, mating: float, replacements: int, decomposition: str
     ) -> None:
-        if decomposition not in ("chebyshev", "pbi"):
-            raise ConfigError(f"decomposition must be 'chebyshev' or 'pbi', got {decomposition!r}")
+        if decomposition not in ("auto", "chebyshev", "pbi"):
+            raise ConfigError(
+                f"decomposition must be 'auto', 'chebyshev' or 'pbi', got {decomposition!r}"
+            )
+        flat = decomposition == "chebyshev" or (decomposition == "auto" and weights.shape[1] < 3)
         gaps = np.linalg.norm(weights[:, None] - weights[None], axis=2)
         self._near = np.argsort(gaps, axis=1, kind="stable")[:, : max(1, neighbours)]
         self._weights, self._mating, self._replacements = weights, mating, replacements
-        self._cost = chebyshev if decomposition == "chebyshev" else boundary
+        self._cost = chebyshev if flat else boundary
         self._box = Box(weights.shape[1])
         self._holders: Numbers | None = None
 
@@ -38,8 +41,8 @@ class Slots:
         k, t = self._near.shape
         rounds = -(-n // k)
         where = np.concatenate([random_state.permutation(k) for _ in range(rounds)])[:n]
-        close = self._near[where[:, None], random_state.integers(0, t, (n, 2))]
-        far = random_state.integers(0, k, (n, 2))
+        close = self._near[where[:, None], _two(n, t, random_state)]
+        far = _two(n, k, random_state)
         picked = np.where(random_state.random((n, 1)) < self._mating, close, far)
         numbers = pop.get("number")
         order = np.argsort(numbers, kind="stable")
@@ -67,6 +70,12 @@ class Slots:
     def _held(self) -> Numbers:
         assert self._holders is not None
         return self._holders
+
+
+def _two(n: int, size: int, rng: Any) -> Numbers:
+    """N pairs below ``size``, of different numbers where there are any, (n, 2)."""
+    first = rng.integers(0, size, n)
+    return np.column_stack([first, (first + rng.integers(1, max(size, 2), n)) % size])
 
 
 class Twins:

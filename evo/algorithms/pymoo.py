@@ -135,12 +135,13 @@ def moead(
     """MOEA/D in whole generations (Zhang and Li 2007), objectives scaled online.
 
     Every candidate goes to the direction it serves best and may replace there (the global
-    replacement of Wang et al. 2014), so batches of any length work.
+    replacement of Wang et al. 2014), so batches of any length work. Costs are Chebyshev distances
+    with two objectives and penalised boundary intersections with more (``decomposition="auto"``).
 
     Raises:
         ConfigError: The search is constrained; MOEA/D has no place for violations.
     """
-    defaults = {"neighbours": 20, "mating": 0.9, "replacements": 2, "decomposition": "chebyshev"}
+    defaults = {"neighbours": 20, "mating": 0.9, "replacements": 20, "decomposition": "auto"}
     extra = read_extra(settings, "moead", defaults)
     if constrained:
         raise ConfigError(
