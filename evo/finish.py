@@ -20,7 +20,7 @@ from .evaluate import Evaluator
 from .genomes import Genomes
 from .phase import Phase
 from .problem import Array, Baseline, Evaluation, Tell
-from .store import read_run
+from .store import SEARCH, read_run
 from .streams import derive, stream
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class Result:
         front_size: Candidates on its front.
         hypervolume: Of its front in the box of the run.
         seconds: Active time of the search.
-        comparison: Hypervolume per origin in one common box; only ``"search"`` without baselines.
+        comparison: Hypervolume per origin in one common box; without baselines only ``"search"``,
+            in the box of the run.
         share: Of the data that candidates of the search were judged on, mean; below 1 where races
             ended early.
     """
@@ -83,7 +84,8 @@ def summary(folder: Path) -> Result:
     """Sum up a run from its file."""
     view = read_run(folder, genomes=False)
     c = view.candidates
-    mine = c.origin == "search"
+    mine = c.origin == SEARCH
+    volume = next((g.hypervolume or 0.0 for g in reversed(view.generations)), 0.0)
     return Result(
         folder=folder,
         reason=str(view.meta.get("reason", "")),
@@ -91,9 +93,9 @@ def summary(folder: Path) -> Result:
         evaluations=int(mine.sum()),
         failed=int((mine & ~c.ok).sum()),
         front_size=int(c.on_front.sum()),
-        hypervolume=next((g.hypervolume or 0.0 for g in reversed(view.generations)), 0.0),
+        hypervolume=volume,
         seconds=sum(g.seconds for g in view.generations),
-        comparison=compare_origins(view),
+        comparison={SEARCH: volume} if mine.all() else compare_origins(view),
         share=float(c.share[mine].mean()) if mine.any() else 1.0,
     )
 

@@ -23,6 +23,7 @@ RAYS = 2**15  # of the approximation; error about 1e-3 of fronts, 1e-2 of few sc
 
 TILE = 16, 4096  # rows and rays that are compared at a time: what stays in a core's own cache
 MANY = 300  # rows of five objectives whose volume is exact while a front grows
+COARSE = 2**13  # rays from there on; error about 1e-3
 
 
 def nondominated(fitness: ArrayLike, violation: ArrayLike | None = None) -> NDArray[np.bool_]:
@@ -158,7 +159,8 @@ class UnitVolume:
             self._reach = None
             self.value = unit_hypervolume(fitness, self._ideal, self._nadir)
             return
-        far = reach(self._gaps(fitness if self._reach is None else new))
+        rays = COARSE if m == EXACT_OBJECTIVES else RAYS
+        far = reach(self._gaps(fitness if self._reach is None else new), rays)
         self._reach = far if self._reach is None else np.maximum(self._reach, far)
         self.value = swept(self._reach, m)
 
@@ -166,8 +168,8 @@ class UnitVolume:
         return 1.0 - np.maximum(normalise(fitness, self._ideal, self._nadir), 0.0) / REFERENCE
 
 
-def reach(gaps: Array) -> NDArray[np.float32]:
-    """How far each ray from the reference point runs through what the rows dominate, (RAYS,).
+def reach(gaps: Array, count: int = RAYS) -> NDArray[np.float32]:
+    """How far each ray from the reference point runs through what the rows dominate, (count,).
 
     Rays start at the reference point and end on the far faces of a box of sides 1, spread evenly
     over these faces by a Sobol sequence. The reach of several sets of rows together is the larger
@@ -175,17 +177,18 @@ def reach(gaps: Array) -> NDArray[np.float32]:
 
     Args:
         gaps: How far each row lies before the reference point, in sides of the box, (n, m).
+        count: Rays, a power of two up to :data:`RAYS`.
 
     Returns:
         Shares of the rays, in [0, 1] for gaps up to 1; 0 for no rows.
     """
-    far = np.zeros(RAYS, dtype=np.float32)
+    far = np.zeros(count, dtype=np.float32)
     inside = gaps[(gaps > 0).all(axis=1)].astype(np.float32)
     steps, (some, block) = _steps(gaps.shape[1]), TILE
     least, other = np.empty((2, min(some, len(inside)), block), dtype=np.float32)
     for rows in (inside[i : i + some].T[:, :, None] for i in range(0, len(inside), some)):
         near, next_ = least[: rows.shape[1]], other[: rows.shape[1]]
-        for rays in (slice(i, i + block) for i in range(0, RAYS, block)):
+        for rays in (slice(i, i + block) for i in range(0, count, block)):
             np.multiply(rows[0], steps[0, rays], out=near)
             for gap, step in zip(rows[1:], steps[1:, rays], strict=True):
                 np.minimum(near, np.multiply(gap, step, out=next_), out=near)
