@@ -490,6 +490,25 @@ def test_moead_reaches_what_pymoos_version_for_batches_reaches_on_dtlz2():
     assert np.median(volumes["ours"]) > 0.95 * np.median(volumes["pymoo"]) > 0.2
 
 
+def test_deap_mates_by_what_its_algorithms_choose():
+    from evo.algorithms import Population, deap
+
+    rng = np.random.default_rng(0)
+    fitness = np.array([[0.0, 4.0], [1.0, 1.0], [1.1, 0.9], [4.0, 0.0], [5.0, 5.0]])
+    people = Population(levels().sample(5, rng), fitness, np.zeros(5), np.array([0, 0, 0, 0, 1]))
+
+    everybody = deap._everybody(people, 12, rng)
+    assert sorted(everybody[:5]) == sorted(everybody[5:10]) == [0, 1, 2, 3, 4]
+
+    ranked = np.bincount(deap._ranked(people, 20_000, rng), minlength=5) / 20_000
+    # the last wins only against itself; the others share what is left
+    np.testing.assert_allclose(ranked, [0.24] * 4 + [0.04], atol=0.01)
+
+    crowded = np.bincount(deap._crowded(people, 20_000, rng), minlength=5) / 20_000
+    # of 25 pairs: both ends win against all but one another, row 1 against 2, 4 and itself
+    np.testing.assert_allclose(crowded, [8 / 25, 5 / 25, 3 / 25, 8 / 25, 1 / 25], atol=0.012)
+
+
 @pytest.mark.parametrize(("n", "size"), [(300, 2), (300, 7), (5, 1)])
 def test_two_parents_are_two_where_there_are_two(n, size):
     from evo.algorithms.holders import _two

@@ -1,7 +1,8 @@
 """DEAP's selectors for NSGA-II, NSGA-III and SPEA2 behind our face.
 
 DEAP draws from Python's and NumPy's global generators. Each selection runs with both seeded from
-the run's seed, and puts their states back afterwards. Mating is ours.
+the run's seed, and puts their states back afterwards. Mating is ours: tournaments by rank and
+crowding for NSGA-II, by rank for SPEA2, and none for NSGA-III, whose parents all have children.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .nursery import Nursery
 from .survival import Rows, crowding
 
 Selector = Callable[[list[Any], int], list[Any]]
+Parents = Callable[[Population, int, np.random.Generator], Rows]
 
 
 def nsga2(
@@ -32,9 +34,8 @@ def nsga2(
     """NSGA-II by DEAP's selector."""
     read_extra(settings, "deap-nsga2", {})
     sort = _sorting(n_objectives)
-    return DeapSearch(
-        nursery, lambda rows, k: tools.selNSGA2(rows, k, nd=sort), n_objectives, settings
-    )
+    selector = lambda rows, k: tools.selNSGA2(rows, k, nd=sort)  # noqa: E731
+    return DeapSearch(nursery, selector, _crowded, n_objectives, settings)
 
 
 def nsga3(
@@ -44,7 +45,7 @@ def nsga3(
     read_extra(settings, "deap-nsga3", {})
     rays = directions(n_objectives, settings.population)
     selector = tools.selNSGA3WithMemory(rays, nd=_sorting(n_objectives))
-    return DeapSearch(nursery, selector, n_objectives, settings)
+    return DeapSearch(nursery, selector, _everybody, n_objectives, settings)
 
 
 def spea2(
@@ -52,7 +53,7 @@ def spea2(
 ) -> DeapSearch:
     """SPEA2 by DEAP's selector; its loops are Python, so keep populations to a few hundred."""
     read_extra(settings, "deap-spea2", {})
-    return DeapSearch(nursery, tools.selSPEA2, n_objectives, settings)
+    return DeapSearch(nursery, tools.selSPEA2, _ranked, n_objectives, settings)
 
 
 class DeapSearch:
@@ -63,14 +64,17 @@ class DeapSearch:
     Args:
         nursery: Where genomes come from.
         selector: ``selector(individuals, k) -> individuals``.
+        parents: ``parents(people, n, rng) -> rows``, in the order in which they are paired.
         n_objectives: Number of objectives m.
         settings: Population size and seed.
     """
 
     def __init__(
-        self, nursery: Nursery, selector: Selector, n_objectives: int, settings: Settings
-    ) -> None:
+        self, nursery: Nursery, selector: Selector, parents: Parents, n_objectives: int,
+        settings: Settings,
+    ) -> None:  # fmt: skip
         self._nursery, self._selector, self._settings = nursery, selector, settings
+        self._parents = parents
         self._rng = stream(settings.seed, "tournament")
         self._judged = type("Judged", (base.Fitness,), {"weights": (-1.0,) * n_objectives})
         self._scale: tuple[Array, Array] | None = None
@@ -119,15 +123,31 @@ class DeapSearch:
 
     def _breed(self, missing: int) -> Genomes:
         people = self.population
-        lonely = crowding(people.fitness)
-        draws = self._rng.integers(0, len(people), (2, (missing + 1) // 2, 2))  # (2, k, 2)
-        coin = self._rng.random(draws.shape[:2]) < 0.5
-        a, b = draws[..., 0], draws[..., 1]
-        rank = people.rank
-        tied = (rank[a] == rank[b]) & (lonely[a] == lonely[b])
-        wins = (rank[a] < rank[b]) | ((rank[a] == rank[b]) & (lonely[a] > lonely[b]))
-        first, second = np.where(wins | (tied & coin), a, b)
-        return self._nursery.pairs(people.genomes.take(first), people.genomes.take(second))
+        rows = self._parents(people, 2 * -(-missing // 2), self._rng)
+        return self._nursery.pairs(people.genomes.take(rows[::2]), people.genomes.take(rows[1::2]))
+
+
+def _crowded(people: Population, n: int, rng: np.random.Generator) -> Rows:
+    """Winners of tournaments of two by rank, then by crowding."""
+    return _winners(people.rank, crowding(people.fitness), n, rng)
+
+
+def _ranked(people: Population, n: int, rng: np.random.Generator) -> Rows:
+    """Winners of tournaments of two by rank."""
+    return _winners(people.rank, np.zeros(len(people)), n, rng)
+
+
+def _everybody(people: Population, n: int, rng: np.random.Generator) -> Rows:
+    """All in random order, once more when more are wanted."""
+    rounds = -(-n // len(people))
+    return np.concatenate([rng.permutation(len(people)) for _ in range(rounds)])[:n]
+
+
+def _winners(rank: Rows, lonely: Array, n: int, rng: np.random.Generator) -> Rows:
+    a, b = rng.integers(0, len(rank), (2, n))
+    tied = (rank[a] == rank[b]) & (lonely[a] == lonely[b])
+    wins = (rank[a] < rank[b]) | ((rank[a] == rank[b]) & (lonely[a] > lonely[b]))
+    return np.where(wins | (tied & (rng.random(n) < 0.5)), a, b)
 
 
 class _Row:
