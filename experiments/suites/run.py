@@ -240,8 +240,9 @@ def cell(key: Key) -> dict[str, Any]:
     front, goal = found[nondominated(found)], goal_of(name, problem_of(name))
     low, high = goal.min(axis=0), goal.max(axis=0)
     scaled, target = (front - low) / (high - low), (goal - low) / (high - low)
-    values = (count, len(front), unit_hypervolume(scaled, 0.0, 1.0), igd_plus(scaled, target))
-    return dict(zip(FIELDS, (*key, *values), strict=True))
+    quality = (unit_hypervolume(scaled, 0.0, 1.0), igd_plus(scaled, target))
+    told = (f"{value:.6g}" for value in quality)
+    return dict(zip(FIELDS, (*key, count, len(front), *told), strict=True))
 
 
 def kept() -> list[dict[str, str]]:
