@@ -490,6 +490,22 @@ def test_moead_reaches_what_pymoos_version_for_batches_reaches_on_dtlz2():
     assert np.median(volumes["ours"]) > 0.95 * np.median(volumes["pymoo"]) > 0.2
 
 
+@pytest.mark.parametrize(("extra", "left"), [({}, 1), ({"replacements": 2}, 9)])
+def test_who_is_best_everywhere_takes_all_neighbouring_directions_of_moead(extra, left):
+    space = SearchSpace((Real("x", [0.0], [1.0]),))
+    settings = Settings(10, 0, extra=extra)
+    algorithm = create("moead", space, n_objectives=2, constrained=False, settings=settings)
+    place = np.linspace(0, 1, 10)
+    first, worse = np.stack([1 + place, 2 - place], axis=1), np.full((9, 2), 9.0)
+
+    algorithm.tell(algorithm.ask(), first, np.zeros(10))
+    algorithm.tell(algorithm.ask(), np.concatenate([[[0.0, 0.0]], worse]), np.zeros(10))
+
+    fitness = algorithm.population.fitness
+    assert fitness.min(axis=0).tolist() == [0.0, 0.0]
+    assert len(fitness) == left
+
+
 def test_deap_mates_by_what_its_algorithms_choose():
     from evo.algorithms import Population, deap
 
