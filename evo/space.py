@@ -117,11 +117,10 @@ class Real(_Box):
     def repair(self, values: NDArray[Any]) -> NDArray[Any]:
         """Clip to the bounds; NaN becomes the lower bound."""
         values = np.asarray(values)
-        missing = np.isnan(values)
-        if missing.any():
-            values = np.where(missing, self.bounds.low, values)
-        legal = np.clip(values, self.bounds.low, self.bounds.high)
-        return legal.astype(self.dtype, copy=False)
+        if not ((values >= self.bounds.low) & (values <= self.bounds.high)).all():
+            values = np.where(np.isnan(values), self.bounds.low, values)
+            values = np.clip(values, self.bounds.low, self.bounds.high)
+        return values.astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -537,7 +537,9 @@ def slow_sbx(first, second, bounds, rng, eta=15.0, share=0.5):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
-def test_sbx_of_crossed_genes_is_that_of_all_genes(dtype):
+@pytest.mark.parametrize(("eta", "tile"), [(15.0, 2**15), (15.0, 20), (2.0, 20), (31.0, 1)])
+def test_sbx_of_crossed_genes_is_that_of_all_genes(dtype, eta, tile, monkeypatch):
+    monkeypatch.setattr("operators.real.TILE", tile)
     rng = np.random.default_rng(4)
     low, high = np.full(9, -3), np.array([4] * 8 + [-3])  # the last gene is fixed
     bounds = Bounds(low.astype(dtype), high.astype(dtype), np.ones(9, dtype=bool))
@@ -545,8 +547,8 @@ def test_sbx_of_crossed_genes_is_that_of_all_genes(dtype):
     second[::3] = first[::3]  # nothing to cross
     first, second = first.astype(dtype), second.astype(dtype)
 
-    found = SBX()(first, second, bounds, np.random.default_rng(8))
-    expected = slow_sbx(first, second, bounds, np.random.default_rng(8))
+    found = SBX(eta)(first, second, bounds, np.random.default_rng(8))
+    expected = slow_sbx(first, second, bounds, np.random.default_rng(8), eta)
 
     for child, slow in zip(found, expected, strict=True):
         assert child.dtype == dtype

@@ -176,7 +176,7 @@ class Nursery:
             if key not in self._seen:
                 self._seen.add(key)
                 kept.append(i)
-        return genomes.take(kept)
+        return genomes if len(kept) == len(genomes) else genomes.take(kept)
 
     def nothing(self) -> Genomes:
         """A batch of no genomes."""
