@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import RNG, Bounds
 
 DISCRETE = frozenset({"choice", "integer", "mask"})
+BLOCK = 2**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class UniformCrossover:
         self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Two children per pair, each shape (n, d)."""
-        return _exchange(first, second, rng.random(first.shape) < self.share)
+        return _exchange(first, second, tossed(first.shape, self.share, rng))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,10 @@ class LevelStep:
         low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
         chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, high > low, rng))
         gene = chosen % genomes.shape[1]
-        jump = ~bounds.ordered[gene] | (rng.random(genomes.shape).take(chosen) < self.reset)
+        jump = ~bounds.ordered[gene] | (drawn_at(chosen, genomes.shape, rng) < self.reset)
         longest = np.maximum(1, np.floor(self.reach * (high - low)).astype(np.int64))
         step = _integers(longest, genomes.shape, rng).take(chosen)
-        step = np.where(rng.random(genomes.shape).take(chosen) < 0.5, -step, step)
+        step = np.where(drawn_at(chosen, genomes.shape, rng) < 0.5, -step, step)
         shift = _integers(np.maximum(high - low, 1), genomes.shape, rng).take(chosen)
         low, high, values = low[gene], high[gene], genomes.take(chosen).astype(np.int64)
         other = _turned(values, low, high, shift)
@@ -178,6 +179,32 @@ class Swap:
         return np.clip(out, bounds.low, bounds.high).astype(genomes.dtype)
 
 
+def blocks(shape: tuple[int, ...]) -> list[slice]:
+    """Rows in blocks of about ``BLOCK`` genes, so that what is worked out of one stays in cache."""
+    n, d = shape
+    rows = max(1, BLOCK // max(d, 1))
+    return [slice(i, i + rows) for i in range(0, n, rows)]
+
+
+def tossed(shape: tuple[int, ...], share: float, rng: RNG) -> NDArray[np.bool_]:
+    """One toss per gene, true with the given chance, shape (n, d)."""
+    out = np.empty(shape, dtype=bool)
+    for rows in blocks(shape):
+        np.less(rng.random(out[rows].shape), share, out=out[rows])
+    return out
+
+
+def drawn_at(places: NDArray[np.intp], shape: tuple[int, ...], rng: RNG) -> NDArray[np.float64]:
+    """A uniform draw per gene; those at the k flat places, which ascend, are kept, shape (k,)."""
+    out = np.empty(len(places))
+    n, d = shape
+    for rows in blocks(shape):
+        start, stop = rows.start * d, min(rows.stop, n) * d
+        some = slice(*np.searchsorted(places, [start, stop]))
+        out[some] = rng.random(stop - start)[places[some] - start]
+    return out
+
+
 def pick_genes(
     shape: tuple[int, ...], rate: float | None, movable: NDArray[np.bool_], rng: RNG
 ) -> NDArray[np.bool_]:
@@ -186,7 +213,7 @@ def pick_genes(
     places = np.flatnonzero(movable)
     if places.size == 0:
         return np.zeros((n, d), dtype=bool)
-    chosen = (rng.random((n, d)) < (1.0 / places.size if rate is None else rate)) & movable
+    chosen = tossed((n, d), 1.0 / places.size if rate is None else rate, rng) & movable
     forced = places[
         rng.integers(0, places.size, n)
     ]  # drawn for every row: the stream stays aligned

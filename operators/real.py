@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import RNG, Bounds
-from .discrete import pick_genes
+from .discrete import blocks, drawn_at, pick_genes, tossed
 
 REAL = frozenset({"real", "integer"})
-TILE = 2**15
 Floats = NDArray[np.float64]
 
 
@@ -33,14 +32,12 @@ class SBX:
         self, first: NDArray[Any], second: NDArray[Any], bounds: Bounds, rng: RNG
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Two children per pair, each shape (n, d)."""
-        chosen = rng.random(first.shape) < self.share
-        draw, flip = rng.random(first.shape), rng.random(first.shape)
-        children = np.array(first, order="C"), np.array(second, order="C")
-        for rows in _tiles(first.shape):
-            self._cross(
-                children[0][rows], children[1][rows], chosen[rows], draw[rows], flip[rows], bounds
-            )
-        return children
+        chosen, draw = tossed(first.shape, self.share, rng), rng.random(first.shape)
+        one, two = np.array(first, order="C"), np.array(second, order="C")
+        for rows in blocks(first.shape):
+            flip = rng.random(one[rows].shape)
+            self._cross(one[rows], two[rows], chosen[rows], draw[rows], flip, bounds)
+        return one, two
 
     def _cross(
         self, first: NDArray[Any], second: NDArray[Any], chosen: NDArray[np.bool_], draw: Floats,
@@ -134,7 +131,7 @@ class Polynomial:
         """Changed rows, shape (n, d), dtype of the input."""
         free = bounds.high > bounds.low
         chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, free, rng))
-        u = rng.random(genomes.shape).take(chosen)
+        u = drawn_at(chosen, genomes.shape, rng)
         x, _, low, high = _at(chosen, genomes, genomes, bounds)
         span, power = high - low, self.eta + 1.0
         below = 2.0 * u + (1.0 - 2.0 * u) * (1.0 - (x - low) / span) ** power
@@ -175,12 +172,6 @@ def _raised(values: Floats, power: float) -> Floats:
     for _ in range(int(power).bit_length() - 1):
         np.square(values, out=values)
     return values
-
-
-def _tiles(shape: tuple[int, ...]) -> list[slice]:
-    """Blocks of rows, each of about ``TILE`` genes: temporary values of one stay in the cache."""
-    rows = max(1, TILE // shape[1])
-    return [slice(i, i + rows) for i in range(0, shape[0], rows)]
 
 
 def _at(

@@ -20,7 +20,9 @@ from operators.discrete import (
     Swap,
     TwoPoint,
     UniformCrossover,
+    drawn_at,
     pick_genes,
+    tossed,
 )
 from operators.real import SBX, Blend, Differential, Gaussian, Polynomial
 from operators.sample import LatinHypercube, LevelSpread, Uniform, WarmStart
@@ -536,10 +538,24 @@ def slow_sbx(first, second, bounds, rng, eta=15.0, share=0.5):
     return tuple(np.clip(child, low, high).astype(first.dtype) for child in pair)
 
 
+@pytest.mark.parametrize("block", [1, 7, 20, 2**15])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (11, 6), (3, 40)])
+def test_draws_in_blocks_are_those_of_all_genes_at_once(shape, block, monkeypatch):
+    monkeypatch.setattr("operators.discrete.BLOCK", block)
+    places = np.flatnonzero(np.random.default_rng(1).random(shape) < 0.4)
+    rng, whole = np.random.default_rng(2), np.random.default_rng(2)
+
+    kept, heads = drawn_at(places, shape, rng), tossed(shape, 0.3, rng)
+
+    np.testing.assert_array_equal(kept, whole.random(shape).take(places))
+    np.testing.assert_array_equal(heads, whole.random(shape) < 0.3)
+    assert rng.random() == whole.random()
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
-@pytest.mark.parametrize(("eta", "tile"), [(15.0, 2**15), (15.0, 20), (2.0, 20), (31.0, 1)])
-def test_sbx_of_crossed_genes_is_that_of_all_genes(dtype, eta, tile, monkeypatch):
-    monkeypatch.setattr("operators.real.TILE", tile)
+@pytest.mark.parametrize(("eta", "block"), [(15.0, 2**15), (15.0, 20), (2.0, 20), (31.0, 1)])
+def test_sbx_of_crossed_genes_is_that_of_all_genes(dtype, eta, block, monkeypatch):
+    monkeypatch.setattr("operators.discrete.BLOCK", block)
     rng = np.random.default_rng(4)
     low, high = np.full(9, -3), np.array([4] * 8 + [-3])  # the last gene is fixed
     bounds = Bounds(low.astype(dtype), high.astype(dtype), np.ones(9, dtype=bool))
