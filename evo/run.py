@@ -302,13 +302,14 @@ def build_algorithm(
         for role in ("crossover", "mutation", "sampling")
         if role in own
     }
-    rate = own.pop("crossover_rate", None)
+    rate, scaling = own.pop("crossover_rate", None), own.pop("scaling", True)
     extra = {**resolve("algorithm", name).settings, **own}
     settings = Settings(
         population=config.algorithm.population,
         seed=config.seed if seed is None else seed,
         generations=config.stop.generations,
         crossover_rate=rate,
+        scaling=scaling,
         extra=extra,
         surrogate=surrogate,
         **operators,

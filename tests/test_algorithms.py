@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,26 @@ def test_units_of_the_objectives_do_not_matter(name):
         assert first.rows() == second.rows()
 
 
+@pytest.mark.parametrize("name", ["age-moea", "age-moea2", "moead", "rvea", "ctaea", "deap-spea2"])
+def test_without_scaling_units_matter_but_not_where_the_objectives_begin(name):
+    plain, moved, longer = (make(name, levels(), 3, population=10, scaling=False) for _ in range(3))
+    same = True
+
+    for _ in range(GENERATIONS):
+        first = step(plain, 3)
+        second = step(moved, 3, lambda g, f, v: (np.add(f, [8.0, 0.0, 64.0]), v))
+        third = step(longer, 3, lambda g, f, v: (f * [2.0**20, 1.0, 2.0**-30], v))
+        assert first.rows() == second.rows()
+        same = same and first.rows() == third.rows()
+    assert not same
+
+
+@pytest.mark.parametrize("scaling", [0, "no", None])
+def test_scaling_is_true_or_false(scaling: Any) -> None:
+    with pytest.raises(ConfigError, match="scaling must be true or false, got"):
+        Settings(scaling=scaling)
+
+
 def front_quality(name: str, seed: int, population: int = 40, generations: int = 25) -> float:
     """Hypervolume of all that was asked on an additive problem with two objectives."""
     space = levels(20, 6)
@@ -519,6 +540,14 @@ def test_deap_mates_by_what_its_algorithms_choose():
     ranked = np.bincount(deap._ranked(people, 20_000, rng), minlength=5) / 20_000
     # the last wins only against itself; the others share what is left
     np.testing.assert_allclose(ranked, [0.24] * 4 + [0.04], atol=0.01)
+
+    firsts = np.bincount(deap._first(people, 20_000, rng), minlength=5) / 20_000
+    # a row wins against itself and all that come after it by the first objective
+    np.testing.assert_allclose(firsts, [9 / 25, 7 / 25, 5 / 25, 3 / 25, 1 / 25], atol=0.012)
+    tied = replace(people, fitness=fitness[:, ::-1] * [0, 1], violation=np.array([0, 0, 9, 0, 0]))
+    firsts = np.bincount(deap._first(tied, 20_000, rng), minlength=5) / 20_000
+    # less violation first, then the second objective, where the first is the same
+    np.testing.assert_allclose(firsts, [9 / 25, 7 / 25, 1 / 25, 5 / 25, 3 / 25], atol=0.012)
 
     crowded = np.bincount(deap._crowded(people, 20_000, rng), minlength=5) / 20_000
     # of 25 pairs: both ends win against all but one another, row 1 against 2, 4 and itself

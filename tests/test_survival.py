@@ -265,6 +265,9 @@ def test_box_scales_by_the_front_and_survives_flat_objectives():
     assert box.scale(rows).tolist() == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [4.5, 2.25, 0.0]]
     box.update(np.zeros((0, 3)))
     assert box.ideal.tolist() == [0.0, 0.0, 7.0]
+    bare = Box(3, scaling=False)
+    bare.update(rows)
+    assert bare.scale(rows).tolist() == [[0.0, 4.0, 0.0], [2.0, 0.0, 0.0], [9.0, 9.0, 0.0]]
 
 
 def test_archives_part_feasible_convergence_from_spread():

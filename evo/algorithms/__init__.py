@@ -127,6 +127,9 @@ class Settings:
         sampling: The same for the initial sample.
         crossover_rate: Share of pairs that are crossed, in [0, 1]; the others are only mutated.
             None leaves it to the algorithm: 0.9, and 1 for ``moeim``.
+        scaling: Whether survival by pymoo's and DEAP's rules sees objectives scaled by what was
+            met, so that their units do not matter; False compares them as they are, as the
+            libraries do. Other algorithms have rules of their own.
         extra: Settings of one algorithm; unknown keys are errors.
         surrogate: Search predictions and judge the best of them; see :mod:`.guided`. Without
             effect where the space has subset parts.
@@ -139,6 +142,7 @@ class Settings:
     mutation: Mutation | Mapping[str, Mutation] | None = None
     sampling: Sampling | Mapping[str, Sampling] | None = None
     crossover_rate: float | None = None
+    scaling: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
     surrogate: bool = False
 
@@ -152,9 +156,13 @@ class Settings:
         rate = self.crossover_rate
         if rate is not None and not (_real(rate) and 0 <= rate <= 1):
             raise ConfigError(f"crossover_rate must be a number in [0, 1], got {rate!r}")
+        if not isinstance(self.scaling, bool):
+            raise ConfigError(f"scaling must be true or false, got {self.scaling!r}")
 
 
-COMMON = ("population", "crossover", "mutation", "sampling", "crossover_rate", "surrogate")
+COMMON = (
+    "population", "crossover", "mutation", "sampling", "crossover_rate", "scaling", "surrogate",
+)  # fmt: skip
 """Settings of every algorithm, as configurations name them."""
 
 Factory = Callable[..., Algorithm]

@@ -2,7 +2,8 @@
 
 DEAP draws from Python's and NumPy's global generators. Each selection runs with both seeded from
 the run's seed, and puts their states back afterwards. Mating is ours: tournaments by rank and
-crowding for NSGA-II, by rank for SPEA2, and none for NSGA-III, whose parents all have children.
+crowding for NSGA-II, by rank for SPEA2 unless asked otherwise, and none for NSGA-III, whose parents
+all have children.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from deap import base, tools
 
+from ..errors import ConfigError
 from ..genomes import Genomes
 from ..problem import Array
 from ..streams import derive, stream
@@ -51,22 +53,33 @@ def nsga3(
 def spea2(
     nursery: Nursery, *, n_objectives: int, constrained: bool, settings: Settings
 ) -> DeapSearch:
-    """SPEA2 by DEAP's selector; its loops are Python, so keep populations to a few hundred."""
-    read_extra(settings, "deap-spea2", {})
-    return DeapSearch(nursery, tools.selSPEA2, _ranked, n_objectives, settings)
+    """SPEA2 by DEAP's selector; its loops are Python, so keep populations to a few hundred.
+
+    Tournaments go by rank (``mating="rank"``), or as DEAP's own by the first objectives that differ
+    (``mating="first"``).
+
+    Raises:
+        ConfigError: Another mating.
+    """
+    mating = read_extra(settings, "deap-spea2", {"mating": "rank"})["mating"]
+    if mating not in ("rank", "first"):
+        raise ConfigError(f"mating must be 'rank' or 'first', got {mating!r}")
+    parents = _ranked if mating == "rank" else _first
+    return DeapSearch(nursery, tools.selSPEA2, parents, n_objectives, settings)
 
 
 class DeapSearch:
     """A generational search whose survivors a DEAP selector chooses.
 
-    Feasible candidates come first; DEAP sees only them, scaled by the box of the first generation.
+    Feasible candidates come first; DEAP sees only them, scaled by the box of the first generation
+    unless the settings say otherwise.
 
     Args:
         nursery: Where genomes come from.
         selector: ``selector(individuals, k) -> individuals``.
         parents: ``parents(people, n, rng) -> rows``, in the order in which they are paired.
         n_objectives: Number of objectives m.
-        settings: Population size and seed.
+        settings: Population size and seed, and whether objectives are scaled.
     """
 
     def __init__(
@@ -116,7 +129,8 @@ class DeapSearch:
             extent = fitness.max(axis=0) - fitness.min(axis=0)
             self._scale = fitness.min(axis=0), np.where(extent > 0, extent, 1.0)
         low, extent = self._scale
-        rows = [_Row(i, self._judged(tuple(v))) for i, v in enumerate((fitness - low) / extent)]
+        shown = (fitness - low) / extent if self._settings.scaling else fitness
+        rows = [_Row(i, self._judged(tuple(v))) for i, v in enumerate(shown)]
         seed = derive(self._settings.seed, "deap", self._generation)
         with global_random(seed), np.errstate(divide="ignore", invalid="ignore"):
             return np.array([row.number for row in self._selector(rows, k)], dtype=np.intp)
@@ -135,6 +149,14 @@ def _crowded(people: Population, n: int, rng: np.random.Generator) -> Rows:
 def _ranked(people: Population, n: int, rng: np.random.Generator) -> Rows:
     """Winners of tournaments of two by rank."""
     return _winners(people.rank, np.zeros(len(people)), n, rng)
+
+
+def _first(people: Population, n: int, rng: np.random.Generator) -> Rows:
+    """Winners of tournaments of two by violation, then by one objective after the other."""
+    order = np.lexsort((*people.fitness.T[::-1], people.violation))
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    return _winners(place, np.zeros(len(people)), n, rng)
 
 
 def _everybody(people: Population, n: int, rng: np.random.Generator) -> Rows:

@@ -14,9 +14,10 @@ from .survival import Rows
 
 
 class Box:
-    """Ideal point over the whole run, nadir of the present front."""
+    """Ideal point over the whole run, nadir of the present front; without scaling only a shift."""
 
-    def __init__(self, m: int) -> None:
+    def __init__(self, m: int, scaling: bool = True) -> None:
+        self._scaling = scaling
         self.ideal, self.nadir = np.full(m, np.inf), np.full(m, np.inf)
 
     def update(self, fitness: Array) -> None:
@@ -26,9 +27,14 @@ class Box:
             self.nadir = fitness[nondominated(fitness)].max(axis=0)
 
     def scale(self, fitness: Array) -> Array:
-        """Rows with the ideal at 0 and the nadir at 1; no extent means no scaling."""
+        """Rows with the ideal at 0 and the nadir at 1, the latter where scaling is asked for.
+
+        An objective without extent keeps its length.
+        """
         if not np.isfinite(self.ideal).all():
             return fitness - fitness.min(axis=0, initial=0.0)
+        if not self._scaling:
+            return fitness - self.ideal
         extent = self.nadir - self.ideal
         return (fitness - self.ideal) / np.where(extent > 0, extent, 1.0)
 
@@ -114,11 +120,12 @@ class Archives:
     Args:
         weights: Reference directions, shape (k, m).
         size: Rows per archive.
+        scaling: Whether the front's box scales objectives.
     """
 
-    def __init__(self, weights: Array, size: int) -> None:
+    def __init__(self, weights: Array, size: int, *, scaling: bool = True) -> None:
         self._weights, self._size = weights, size
-        self._box = Box(weights.shape[1])
+        self._box = Box(weights.shape[1], scaling)
 
     def __call__(
         self, fitness: Array, violation: Array, converged: Rows, diverse: Rows, new: Rows

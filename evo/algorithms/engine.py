@@ -69,7 +69,7 @@ class PymooSearch:
         selection: Chooses pairs of parents; has pymoo's ``do``.
         select: Chooses survivors: individuals, how many, generator → individuals.
         n_objectives: Number of objectives m.
-        settings: Population size and seed.
+        settings: Population size and seed, and whether objectives are scaled.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PymooSearch:
         n_objectives: int,
         settings: Settings,
     ) -> None:
-        self._nursery, self._size = nursery, settings.population
+        self._nursery, self._size, self._scaling = nursery, settings.population, settings.scaling
         self._selection, self._select = selection, select
         self._rng = np.random.default_rng(derive(settings.seed, "pymoo"))
         nobody = np.zeros(0)
@@ -93,7 +93,7 @@ class PymooSearch:
         self._numbers = self._alive.get("number")  # ascending, those of the genomes
         self._genomes = nursery.nothing()
         self._born = 0
-        self._scale: tuple[Array, Array] | None = None
+        self._scale: tuple[Array, Array] | None = None  # None before the first generation
 
     @property
     def population(self) -> Population:
@@ -151,7 +151,7 @@ class PymooSearch:
             extent = box.max(axis=0) - box.min(axis=0)
             self._scale = box.min(axis=0), np.where(extent > 0, extent, 1.0)
         low, extent = self._scale
-        return (fitness - low) / extent
+        return (fitness - low) / extent if self._scaling else fitness
 
 
 def feasible_first(select: Select) -> Select:

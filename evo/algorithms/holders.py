@@ -20,8 +20,9 @@ class Slots:
     """MOEA/D's state: which individual holds which direction. Also selects the parents."""
 
     def __init__(
-        self, weights: Array, neighbours: int, mating: float, replacements: int, decomposition: str
-    ) -> None:
+        self, weights: Array, neighbours: int, mating: float, replacements: int,
+        decomposition: str, *, scaling: bool = True,
+    ) -> None:  # fmt: skip
         if decomposition not in ("auto", "chebyshev", "pbi"):
             raise ConfigError(
                 f"decomposition must be 'auto', 'chebyshev' or 'pbi', got {decomposition!r}"
@@ -31,7 +32,7 @@ class Slots:
         self._near = np.argsort(gaps, axis=1, kind="stable")[:, : max(1, neighbours)]
         self._weights, self._mating, self._replacements = weights, mating, replacements
         self._cost = chebyshev if flat else boundary
-        self._box = Box(weights.shape[1])
+        self._box = Box(weights.shape[1], scaling)
         self._holders: Numbers | None = None
 
     def do(

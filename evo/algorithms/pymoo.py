@@ -148,7 +148,8 @@ def moead(
             "algorithm 'moead' cannot handle constraints, and this search has some",
             hint="take 'nsga3' or 'ctaea', or make the constraint an objective",
         )
-    slots = Slots(exactly(n_objectives, settings.population), **extra)
+    weights = exactly(n_objectives, settings.population)
+    slots = Slots(weights, **extra, scaling=settings.scaling)
     return PymooSearch(nursery, slots, slots.survive, n_objectives, settings)
 
 
@@ -158,7 +159,7 @@ def ctaea(
     """C-TAEA (Li et al. 2019): one archive for convergence and feasibility, one for spread."""
     read_extra(settings, "ctaea", {})
     weights = exactly(n_objectives, settings.population)
-    twins = Twins(Archives(weights, settings.population))
+    twins = Twins(Archives(weights, settings.population, scaling=settings.scaling))
     return PymooSearch(nursery, twins, twins.survive, n_objectives, settings)
 
 

@@ -95,16 +95,18 @@ class Sparse:
 
 
 def variation(algorithm: str, problem: Any) -> dict[str, Any]:
-    """The operators that the library uses by default."""
+    """The operators that the library uses by default, and objectives as they are."""
+    own = {"extra": {"mating": "first"}} if algorithm == "deap-spea2" else {}
     deap = algorithm.startswith("deap")
     whole = algorithm in ("nsga3", "unsga3", "rvea", "ctaea", "moead", "moead-batch")
     rate = 1.0 if whole else 0.9
     if problem.space.parts[0].kind == "mask":
         return {"crossover": TwoPoint(), "mutation": Sparse(Reset(1.0), 1.0),
-                "sampling": Uniform(), "crossover_rate": rate}  # fmt: skip
+                "sampling": Uniform(), "crossover_rate": rate, "scaling": False, **own}  # fmt: skip
     eta = 20 if deap or algorithm.startswith("moead") else 30 if whole else 15
     mutation = Sparse(Polynomial(20, 1.0), 1.0 if deap else 0.9)
-    return {"crossover": SBX(eta), "mutation": mutation, "crossover_rate": rate}
+    return {"crossover": SBX(eta), "mutation": mutation, "crossover_rate": rate,
+            "scaling": False, **own}  # fmt: skip
 
 
 def ours(name: str, algorithm: str, population: int, evaluations: int, seed: int, own: bool) -> Any:
