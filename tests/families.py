@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 SMALL = {
@@ -53,6 +54,10 @@ FAMILIES = (
     "bert", "distilbert", "roberta",
 )  # fmt: skip
 ENCODERS = ("bert", "distilbert", "roberta")
+DISTINCT = ("llama", "gemma3", "phi3", "opt", "gpt2", "gpt_neox", "bert")
+"""One for each way in which layers are laid out."""
+EVERY = [f if f in DISTINCT else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES]
+"""All families, for tests of one method; those laid out as others are slow."""
 
 
 def tokenizer() -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from exporting import opened, outputs, same, write
-from families import ENCODERS, FAMILIES, checkpoint
+from families import ENCODERS, EVERY, checkpoint
 
 from evo import Context, Genomes
 from evo.errors import ConfigError, ModelError
@@ -97,7 +97,7 @@ class Oracle(torch.nn.Module):
 
 
 @pytest.mark.parametrize("regressor", ["residual", "norm"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_what_a_bypass_is_taught_makes_the_block_whole(family: str, regressor: str) -> None:
     problem, kind = problem_of(family), SubFit(regressor=regressor, skip=1)
     batches = problem.data.batches("calibration")
@@ -187,7 +187,7 @@ def test_effects_are_means_over_tokens() -> None:
 
 
 @pytest.mark.parametrize("sites", ["submodule", "block"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_searches_judge_bypassed_models_as_they_are(family: str, sites: str) -> None:
     problem = problem_of(family, sites=sites)
     rng = np.random.default_rng(5)
@@ -335,7 +335,7 @@ def test_a_common_basis_is_paid_by_its_first_user() -> None:
     assert list(macs[[0, 2]]) == [2 * 8 * 32] * 2  # everyone computes
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_models_hold_a_common_basis_once(family: str, tmp_path: Path) -> None:
     problem = problem_of(family, variants=COMMON)
     row = with_basis(problem, 0, None, 1)
@@ -408,7 +408,7 @@ def continues(model: Any, ids: torch.Tensor) -> None:
     torch.testing.assert_close(rest, whole[:, 9:], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_exports_open_again_and_say_the_same(family: str, tmp_path: Path) -> None:
     problem = problem_of(family)
     for name, wanted in {"most": MIXED, "some": SOME}.items():

@@ -263,7 +263,7 @@ def test_predictions_pay() -> None:
     assert min(volumes[True]) > max(volumes[False]) + 0.02
 
 
-@pytest.mark.parametrize("algorithm", ["nsga2", "sms-emoa", "moead", "deap-nsga3", "rvea"])
+@pytest.mark.parametrize("algorithm", ["nsga2", "moead", "deap-nsga3"])
 def test_nothing_is_asked_twice(algorithm: str) -> None:
     asked, _ = searched(begun(algorithm), 4)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, checkpoint
+from families import EVERY, checkpoint
 from local_data import data
 from safetensors.torch import load_file
 
@@ -87,7 +87,7 @@ def dense_weight(module: Any) -> torch.Tensor:
 # ---- kinds
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_sweeps_agree_with_one_model_at_a_time(family: str) -> None:
     problem = problem_of(family)
     rng, batches = np.random.default_rng(3), problem.data.batches("search")
@@ -214,7 +214,7 @@ def test_layers_that_share_an_input_share_one_product(monkeypatch: Any) -> None:
     assert [b.index for b in found] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_layers_of_a_group_have_the_same_inputs_and_padding_counts_nothing(family: str) -> None:
     problem = problem_of(family)
     seen: dict[Any, list[torch.Tensor]] = {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from exporting import opened, outputs, same, write
-from families import FAMILIES, checkpoint
+from families import EVERY, checkpoint
 
 from evo.config import Ref
 from evo.errors import ConfigError
@@ -89,7 +89,7 @@ def test_large_neighbours_are_dealt_out() -> None:
 # ---- models
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_dense_model_in_another_order_says_the_same(family: str, tmp_path: Path) -> None:
     problem = problem_of(str(checkpoint(family, tmp_path / family)), ["2:4"])
     blocks = problem.pretrained.blocks

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from exporting import opened, outputs, same, write
-from families import FAMILIES, checkpoint
+from families import EVERY, FAMILIES, checkpoint
 from local_data import data
 
 from evo import Context, Genomes
@@ -264,7 +264,7 @@ def test_targets_out_of_reach_are_refused(method: str, sparsity: float) -> None:
 # ---- SubFit
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_subfit_bypasses_as_many_of_each_type(family: str) -> None:
     outcome = SubFit()(problem_of(family), 2 / 3, rng())
 

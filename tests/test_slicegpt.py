@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, checkpoint
+from families import EVERY, checkpoint
 from torch import nn
 
 from evo import Context, Genomes
@@ -118,7 +118,7 @@ def ends_of(block: Block, part: str) -> tuple[tuple[str, ...], str]:
 # ---- the rotation
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_all_channels_of_the_learnt_bases_change_nothing(family: str) -> None:
     problem, fitted = exact(family)
 
@@ -144,7 +144,7 @@ def test_any_orthogonal_matrices_change_nothing(family: str) -> None:
     assert any(isinstance(m, Sliced) for m in turned.modules())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_fewer_channels_are_projections_of_what_is_read_and_given(family: str) -> None:
     problem, fitted = exact(family)
     handles = []
@@ -292,7 +292,7 @@ def test_costs_by_hand(dtype: str, itemsize: int) -> None:
     assert half.cost.params == half.cost.weights + 64 + 16 + norm
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 @pytest.mark.parametrize("sites", ["submodule", "block"])
 def test_costs_are_those_of_the_modules_that_are_built(family: str, sites: str) -> None:
     problem = problem_of(family, sites=sites)
@@ -388,7 +388,7 @@ def test_what_cannot_be_sliced(text: str, said: str) -> None:
 # ---- in searches
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_sweeps_agree_with_one_model_at_a_time(family: str) -> None:
     problem = problem_of(family, variants=["slicegpt@0.5,0.75", "removal", "width@0.5"])
     rng, batches = np.random.default_rng(3), problem.data.batches("search")
