@@ -291,13 +291,17 @@ def pruning(folder: Path, workers: int, **more: Any) -> RunConfig:
     )
 
 
-def test_workers_race_pruned_models_and_know_what_was_measured(tmp_path: Path) -> None:
+def test_workers_race_pruned_models_alike(tmp_path: Path) -> None:
     model = checkpoint("llama", tmp_path / "model")
     racing = {"evaluator": {"racing": 0.9, "chunk": 6}, "metrics": ["perplexity"]}
     alone = ran(pruning(model, 0, **racing), tmp_path / "alone")
 
     assert ran(pruning(model, 2, **racing), tmp_path / "together") == alone
 
+
+@pytest.mark.slow
+def test_workers_know_what_was_measured(tmp_path: Path) -> None:
+    model = checkpoint("llama", tmp_path / "model")
     timed = pruning(model, 2, objectives=["kl", "latency"], stop={"generations": 1})
     ran(timed, tmp_path / "timed")
     view = read_run(tmp_path / "timed")
