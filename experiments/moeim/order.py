@@ -29,6 +29,8 @@ from problems.influence.variation import GraphMove, UnsharedCut
 ROWS = (
     ("facebook_combined_un", "ic", "is"), ("lastfm_un", "wc", "is"), ("wiki-vote_di", "ic", "is"),
     ("wiki-vote_di", "wc", "is"), ("gnutella_di", "ic", "all"), ("CA-HepTh_un", "ic", "all"),
+    ("lastfm_un", "ic", "isc"), ("wiki-vote_di", "ic", "isb"), ("wiki-vote_di", "wc", "ist"),
+    ("wiki-vote_di", "wc", "isf"), ("CA-HepTh_un", "ic", "ist"),
 )  # fmt: skip
 Rows = NDArray[Any]
 
