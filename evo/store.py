@@ -51,15 +51,16 @@ __all__ = [
 
 
 PAGE = 4096  # bytes of a page of the file
+PATIENCE = 1.0  # seconds of judged chunks that a crash of the machine may cost
 
 
 class RunFile:
     """The open run file of one folder; holds the folder's lock until closed.
 
     Every method that writes is one transaction: when it raises, nothing of it was written. After it
-    returned, a crash of the process loses nothing of it. Neither does a crash of the machine, but
-    for the beginning and the end of a generation, which wait for the next chunk to be synchronised:
-    both follow from what is judged.
+    returned, a crash of the process loses nothing of it. A crash of the machine loses what was
+    written since the disk was last waited for: that is done with judged chunks, where the last time
+    is more than :data:`PATIENCE` ago, and with settings and events.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str]) -> None:
@@ -67,6 +68,7 @@ class RunFile:
         self._connection = connection
         self._lock = lock
         self._phases: dict[str, dict[int, GenerationRow]] = {}  # as recorded
+        self._synchronised = -np.inf  # when the disk was last waited for
         self.columns = read_columns(connection)
         try:
             self.layout = Layout.from_json(self.meta()["parts"])
@@ -242,7 +244,8 @@ class RunFile:
         rows = self._rows(origin, number, slots, genomes, evaluation, copied, violation)
         marks = ", ".join("?" * len(rows[0])) if rows else ""
         names = "".join(f", {quoted(c.name)}" for c in self.columns)
-        with self._transaction() as connection:
+        due = time.monotonic() - self._synchronised > PATIENCE
+        with self._transaction(lasting=due) as connection:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM candidate").fetchone()
             connection.executemany(
                 "INSERT INTO candidate (id, origin, generation, slot, key, genome, status, reason, "
@@ -397,6 +400,7 @@ class RunFile:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self._synchronised = time.monotonic() if lasting else self._synchronised
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

@@ -400,7 +400,9 @@ def test_a_file_of_format_3_tells_what_was_asked(tmp_path, monkeypatch):
     again.close()
 
 
-def test_only_what_is_judged_waits_for_the_disk(tmp_path):
+def test_only_what_is_judged_waits_for_the_disk_and_once_a_second(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("evo.store.time.monotonic", lambda: now[0])
     file = make(tmp_path / "run")
     modes = []
     file._connection.set_trace_callback(
@@ -409,9 +411,14 @@ def test_only_what_is_judged_waits_for_the_disk(tmp_path):
 
     fill(file)
     file.complete("search", 0, asked=8, hypervolume=0.5, seconds=0.0, violation={})
+    now[0] += 0.9
+    fill(file, number=1)
+    now[0] += 0.2
+    fill(file, number=2)
     file.set_meta(status="finished")
 
-    assert modes == ["NORMAL", "FULL", "FULL", "NORMAL", "FULL"]
+    first, hasty, late = ["NORMAL", "FULL", "NORMAL"], ["NORMAL"] * 3, ["NORMAL", "FULL", "NORMAL"]
+    assert modes == [*first, "NORMAL", *hasty, *late, "FULL"]
     file.close()
 
 
