@@ -19,8 +19,7 @@ def test_parts_are_the_networks_that_they_are_cut_from(
 ) -> None:
     if name == "wnchl" and prune == "synapses":
         pytest.skip("weightless networks have no synapses to prune")
-    monkeypatch.setattr(crowd, "LEAST", 2)
-    monkeypatch.setattr(crowd, "PART", 1)
+    monkeypatch.setattr(crowd, "parts", lambda *_: 9)
     rule, rng, n = Rule((3, 4, 2), name, window=4), np.random.default_rng(0), 5
     length = rule.hidden if prune == "neurons" else rule.synapses
     kept = Kept() if prune is None else Kept(**{prune: rng.random((n, length)) < 0.6})
@@ -56,13 +55,15 @@ def test_parts_are_the_networks_that_they_are_cut_from(
     np.testing.assert_array_equal(cut.largest(some), largest)
 
 
-def test_every_thread_gets_as_many_parts_and_none_is_tiny() -> None:
-    small, large = Rule((4, 10, 2), "hl"), Rule((27, 128, 64, 8), "hl")
+def test_every_thread_gets_a_part_where_there_is_enough_to_do() -> None:
+    hl, nchl = (Rule((27, 128, 64, 8), name) for name in ("hl", "nchl"))
 
-    assert parts(small, 10_000, 8) in (1, 8)  # 1.2 kB a lane
-    assert parts(small, 256, 8) == 1
-    assert [parts(large, 256, threads) for threads in (1, 2, 3, 16)] == [8, 8, 9, 16]
-    assert parts(large, 5, 16) == 1
+    assert [parts(hl, 256, threads) for threads in (1, 2, 16)] == [1, 2, 16]
+    assert [parts(hl, count, 16) for count in (34, 35)] == [1, 16]  # of 243,200 bytes
+    assert [parts(nchl, count, 2) for count in (172, 173)] == [1, 2]  # of 48,640 bytes
+    assert parts(Rule((4, 10, 2), "hl"), 256, 8) == 1
+    for name in ("static", "wnchl"):
+        assert parts(Rule((27, 128, 64, 8), name), 10_000, 8) == 1
 
 
 def test_threads_do_everything_once_and_raise_what_was_raised() -> None:
@@ -88,3 +89,24 @@ def test_one_number_that_is_not_finite_marks_its_lane(bad: float, compiled: bool
         sums[layer][1, neuron] = bad
 
         assert finite(sums).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_moves_of_weights_are_summed_over_layers(compiled: bool) -> None:
+    rule = Rule((27, 128, 64, 8), "hl")
+    moved = rules.compiled(rule).moved if compiled else rules.moved
+    rng = np.random.default_rng(0)
+    old, new = (
+        tuple(rng.normal(size=(3, b, a)).astype(np.float32) for a, b in rule.pairs) for _ in "12"
+    )
+    new[0][1], new[1][1], new[2][1] = old[0][1], old[1][1], old[2][1] + 1
+
+    found = moved(old, new)
+
+    expected = [
+        sum(abs(float(x) - float(y)) for o, n in zip(old, new, strict=True)
+            for x, y in zip(o[lane].flat, n[lane].flat, strict=True))
+        for lane in (0, 2)
+    ]  # fmt: skip
+    np.testing.assert_allclose(found[[0, 2]], expected, rtol=1e-7)
+    np.testing.assert_allclose(found[1], 64 * 8, rtol=1e-6)

@@ -1,23 +1,26 @@
-"""Does it matter that our seed sets have no order? MOEIM with the order of genes inherited.
+"""Does it matter that our seed sets have no order? MOEIM and MOEA with lists that are cut.
 
     EVO_DATA=FOLDER python experiments/moeim/order.py [--seeds 5]
 
-The released program cuts lists: what both parents share keeps its place, and what one mutation
-exchanges takes the place of what leaves. Here the orders are kept beside the sets, and nothing else
-differs from ``run.py``. The rows tried are those of Table 1 of which a cell lies more than two
-published standard deviations off. Appends to ``results/order.csv``, skips what is there, and prints
-published, our and these hypervolumes.
+MOEIM's released program cuts lists whose order is inherited: what both parents share keeps its
+place, and what one mutation exchanges takes the place of what leaves. MOEA's makes sets of them
+first and cuts these in the order in which Python iterates over a set. Here the orders are kept
+beside the sets, or Python's is taken, and nothing else differs from ``run.py``. The rows tried are
+those of Table 1 of which a cell lies more than two published standard deviations off. Appends to
+``results/order.csv``, skips what is there, and prints published, our and these hypervolumes.
 """
 
 from __future__ import annotations
 
 import argparse
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from cases import OPTIMISED, SPACES, Array, append, hypervolumes, problem_of, rows_of
 from numpy.typing import NDArray
-from run import METHODS, RESULTS, STOCK
+from run import KEYS, METHODS, RESULTS, STOCK
 from search import search
 from table import published
 
@@ -27,10 +30,13 @@ from problems.influence.graphs import Graph
 from problems.influence.variation import GraphMove, UnsharedCut
 
 ROWS = (
-    ("facebook_combined_un", "ic", "is"), ("lastfm_un", "wc", "is"), ("wiki-vote_di", "ic", "is"),
-    ("wiki-vote_di", "wc", "is"), ("gnutella_di", "ic", "all"), ("CA-HepTh_un", "ic", "all"),
-    ("lastfm_un", "ic", "isc"), ("wiki-vote_di", "ic", "isb"), ("wiki-vote_di", "wc", "ist"),
-    ("wiki-vote_di", "wc", "isf"), ("CA-HepTh_un", "ic", "ist"),
+    ("MOEIM", "facebook_combined_un", "ic", "is"), ("MOEIM", "lastfm_un", "wc", "is"),
+    ("MOEIM", "wiki-vote_di", "ic", "is"), ("MOEIM", "wiki-vote_di", "wc", "is"),
+    ("MOEIM", "gnutella_di", "ic", "all"), ("MOEIM", "CA-HepTh_un", "ic", "all"),
+    ("MOEIM", "lastfm_un", "ic", "isc"), ("MOEIM", "wiki-vote_di", "ic", "isb"),
+    ("MOEIM", "wiki-vote_di", "wc", "ist"), ("MOEIM", "wiki-vote_di", "wc", "isf"),
+    ("MOEIM", "CA-HepTh_un", "ic", "ist"),
+    ("MOEA", "gnutella_di", "ic", "is"), ("MOEA", "CA-HepTh_un", "wc", "is"),
 )  # fmt: skip
 Rows = NDArray[Any]
 
@@ -49,24 +55,30 @@ class Orders:
 
     def row(self, genes: list[int], like: Rows) -> Rows:
         """The row of genes in this order."""
-        found = np.sort(np.array(genes, dtype=np.int64))
-        self._known[found.tobytes()] = genes
-        return np.pad(found, (0, len(like) - len(genes)), constant_values=-1).astype(like.dtype)
+        self._known[np.sort(np.array(genes, dtype=np.int64)).tobytes()] = genes
+        return row_of(genes, like)
 
 
-class ListCut:
-    """As :class:`UnsharedCut`, with the cut through the lists of the parents."""
+class Cut(ABC):
+    """A crossover of lists, pair by pair."""
 
     kinds = SUBSET
-
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
 
     def __call__(self, first: Rows, second: Rows, bounds: Bounds, rng: RNG) -> tuple[Rows, Rows]:
         """Two children per pair, each shape (n, d), sorted and padded with -1."""
         pairs = [self._crossed(*rows, bounds, rng) for rows in zip(first, second, strict=True)]
         one, two = zip(*pairs, strict=True)
         return np.stack(one), np.stack(two)
+
+    @abstractmethod
+    def _crossed(self, a: Rows, b: Rows, bounds: Bounds, rng: RNG) -> tuple[Rows, Rows]: ...
+
+
+class ListCut(Cut):
+    """As :class:`UnsharedCut`, with the cut through the lists of the parents."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
 
     def _crossed(self, a: Rows, b: Rows, bounds: Bounds, rng: RNG) -> tuple[Rows, Rows]:
         lists = self._orders.of(a), self._orders.of(b)
@@ -82,6 +94,22 @@ class ListCut:
             for genes, new in zip(lists, tails, strict=True)
         )
         return one, two
+
+
+class SetCut(Cut):
+    """As :class:`SubsetCut`, with the cuts through Python's sets as they are iterated over."""
+
+    def _crossed(self, a: Rows, b: Rows, bounds: Bounds, rng: RNG) -> tuple[Rows, Rows]:
+        lists = [list(set(row[row >= 0].tolist())) for row in (a, b)]
+        cuts = [int(rng.integers(len(genes))) for genes in lists]
+        one, two = (set(lists[i][: cuts[i]] + lists[1 - i][cuts[i] :]) for i in (0, 1))
+        return row_of(one, a), row_of(two, b)
+
+
+def row_of(genes: Iterable[int], like: Rows) -> Rows:
+    """The row of a set."""
+    found = np.sort(np.array(list(genes), dtype=np.int64))
+    return np.pad(found, (0, len(like) - len(found)), constant_values=-1).astype(like.dtype)
 
 
 def filled(genes: list[int], shared: set[int], new: list[int]) -> list[int]:
@@ -111,40 +139,41 @@ class ListMove:
         return self._orders.row(filled(genes, stay, came), new)
 
 
-def one(graph: str, model: str, objectives: str, seed: int) -> dict[str, Any]:
+def one(method: str, graph: str, model: str, objectives: str, seed: int) -> dict[str, Any]:
     """A line of the results."""
-    problem = problem_of(graph, model, stock=STOCK, seed=seed, **METHODS["MOEIM"])
-    orders = Orders(seed)
-    problem.variation = {"crossover": ListCut(orders), "mutation": ListMove(problem.graph, orders)}
+    problem = problem_of(graph, model, stock=STOCK, seed=seed, **METHODS[method])
+    if method == "MOEIM":
+        orders = Orders(seed)
+        move = ListMove(problem.graph, orders)
+        problem.variation = {"crossover": ListCut(orders), "mutation": move}
+    else:
+        problem.variation |= {"crossover": SetCut()}
     found = search(problem, OPTIMISED[objectives], seed=seed)
     volumes = hypervolumes(found.values[found.archive])
     return {
-        "graph": graph, "model": model, "objectives": objectives, "seed": seed,
+        "method": method, "graph": graph, "model": model, "objectives": objectives, "seed": seed,
         **{k: f"{v:.8g}" for k, v in volumes.items()},
     }  # fmt: skip
 
 
-def told(file: str, row: tuple[str, str, str], space: str) -> Array:
+def told(file: str, row: tuple[str, ...], space: str) -> Array:
     """Hypervolumes of the runs of a row in a file of results."""
-    found = rows_of(RESULTS / file)
-    mine = [r for r in found if (r["graph"], r["model"], r["objectives"]) == row]
-    return np.array([float(r[space]) for r in mine if r.get("method", "MOEIM") == "MOEIM"])
+    found = [r for r in rows_of(RESULTS / file) if tuple(r[key] for key in KEYS[:-1]) == row]
+    return np.array([float(r[space]) for r in found])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    done = {
-        (r["graph"], r["model"], r["objectives"], r["seed"]) for r in rows_of(RESULTS / "order.csv")
-    }
+    done = {tuple(row[key] for key in KEYS) for row in rows_of(RESULTS / "order.csv")}
     for seed in range(given.seeds):
         for row in ROWS:
             if (*row, str(seed)) not in done:
                 append(RESULTS / "order.csv", one(*row, seed))
     for row in ROWS:
         for space in SPACES:
-            mean, sd, *_ = published(*row, space)
+            mean, sd, *_ = published(*row[1:], space, row[0])
             sets, lists = told("runs.csv", row, space), told("order.csv", row, space)
             if sd and abs(sets.mean() - mean) > 2 * sd:
                 print(

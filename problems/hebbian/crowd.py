@@ -1,22 +1,24 @@
-"""The networks of many lives, cut into parts that fit a cache and that threads share out."""
+"""The networks of many lives, shared out among threads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .genes import Kept, Rule, Values
-from .rules import Lanes, Rows, lanes
+from .rules import Lanes, Rows, compiled, lanes, moved
 from .threads import Threads
 
-PART = 2**21
-"""Bytes of weights, and of rules per synapse, in a part."""
+SHARED = 2**23
+"""Bytes of weights, and of rules per synapse, from which threads share them out.
 
-LEAST = 32
-"""Lanes of a part, at least: with fewer, Python costs more than the cache saves."""
+With less work in a step, and with more parts than threads, waiting for one another costs more than
+it saves.
+"""
 
 
 class Crowd:
@@ -37,6 +39,8 @@ class Crowd:
         beginnings: Sequence[Values], device: str | None, threads: Threads,
     ) -> None:  # fmt: skip
         self._threads = threads
+        module = compiled(rule)
+        self._moved = moved if module is None else module.moved
         count = 1 if device is not None else parts(rule, len(of), threads.count)
         self._cuts = np.linspace(0, len(of), count + 1).astype(int)
         self._parts: list[Lanes] = []
@@ -55,7 +59,9 @@ class Crowd:
 
     def watched(self, x: Values) -> tuple[Values, NDArray[np.bool_], NDArray[np.float64]]:
         """A step, and how much weights changed in it: absolute values summed, (lanes,)."""
-        found = self._threads.each(_watched, self._parts, self._shared(x))
+        found = self._threads.each(
+            _watched, self._parts, self._shared(x), repeat(self._moved, len(self._parts))
+        )
         outputs, finite, moved = zip(*found, strict=True)
         return np.concatenate(outputs), np.concatenate(finite), np.concatenate(moved)
 
@@ -81,12 +87,11 @@ class Crowd:
 
 
 def parts(rule: Rule, count: int, threads: int) -> int:
-    """Into how many parts to cut so many lanes: one, or as many for every thread."""
-    each = (5 if rule.name == "hl" else 1) * rule.synapses * np.dtype(rule.dtype).itemsize
-    size = max(LEAST, PART // each)
-    if count <= size:
+    """Into how many parts to cut so many lanes: one, or one for every thread."""
+    if rule.name not in ("hl", "nchl"):  # short calls only
         return 1
-    return min(count, threads * -(-count // (threads * size)))
+    each = (5 if rule.name == "hl" else 1) * rule.synapses * np.dtype(rule.dtype).itemsize
+    return min(count, threads) if count * each > SHARED else 1
 
 
 @np.errstate(all="ignore")  # what overflows is found and told
@@ -95,14 +100,12 @@ def _stepped(part: Lanes, x: Values) -> tuple[Values, NDArray[np.bool_]]:
 
 
 @np.errstate(all="ignore")
-def _watched(part: Lanes, x: Values) -> tuple[Values, NDArray[np.bool_], NDArray[np.float64]]:
+def _watched(
+    part: Lanes, x: Values, moved: Any
+) -> tuple[Values, NDArray[np.bool_], NDArray[np.float64]]:
     before = [w.copy() for w in part.weights()]
     outputs, finite = part.step(x)
-    moved = np.zeros(len(x))
-    for new, old in zip(part.weights(), before, strict=True):
-        np.subtract(new, old, out=old)
-        moved += np.abs(old, out=old).sum(axis=(1, 2), dtype=np.float64)
-    return outputs, finite, moved
+    return outputs, finite, moved(tuple(before), tuple(part.weights()))
 
 
 @np.errstate(all="ignore")

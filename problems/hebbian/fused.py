@@ -1,6 +1,7 @@
 """What the layers of many networks learn in a step, in one compiled pass over their weights.
 
-Term by term in the order of the arrays' version in :mod:`.rules`, and with it to the last bit.
+Term by term in the order of the arrays' version in :mod:`.rules`, and with it to the last bit, but
+for sums over the synapses.
 Everything is a tuple with an array per layer, of neurons or of the weights between two layers;
 arrays have lanes first, weights are (lanes, outputs, inputs) and are changed.
 """
@@ -23,6 +24,20 @@ def finite(sums):
         for lane in range(len(values)):
             for value in values[lane]:
                 found[lane] &= np.isfinite(value)
+    return found
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
+def moved(old, new):
+    """Absolute differences, summed over all layers in double precision, (lanes,)."""
+    found = np.zeros(len(old[0]))
+    for lane in range(len(found)):
+        for k in range(len(old)):
+            before, after = old[k][lane].ravel(), new[k][lane].ravel()
+            total = 0.0
+            for i in range(len(before)):
+                total += np.abs(after[i] - before[i])
+            found[lane] += total
     return found
 
 

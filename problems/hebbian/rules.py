@@ -142,6 +142,14 @@ class Stored:
             np.divide(w, largest, out=w, where=largest > 0)
 
 
+def moved(old: Sequence[Values], new: Sequence[Values]) -> NDArray[np.float64]:
+    """Absolute differences, summed over all layers in double precision, (lanes,)."""
+    found = np.zeros(len(old[0]))
+    for before, after in zip(old, new, strict=True):
+        found += np.abs(after - before).sum(axis=(1, 2), dtype=np.float64)
+    return found
+
+
 def finite(sums: Sequence[Values]) -> NDArray[np.bool_]:
     """Whether all numbers of a lane are finite, (lanes,)."""
     return np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in sums])
