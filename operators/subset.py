@@ -52,7 +52,8 @@ class SubsetCut:
     """Behind a cut of its own in each parent, a child goes on with the other parent.
 
     The first child has the items of the first parent before its cut and those of the second parent
-    from that index on; the second child mirrors it. An item met twice counts once.
+    from that index on; the second child mirrors it. Rows are cut as they are kept, in ascending
+    order. An item met twice counts once.
     """
 
     kinds: ClassVar[frozenset[str]] = SUBSET
