@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,13 @@ from cases import (
     MODELS,
     SIX,
     Array,
-    append,
+    completed,
     hypervolumes,
     judged,
     markdown,
     problem_of,
     published_runs,
     published_table,
-    rows_of,
 )
 from run import RESULTS
 from scipy.stats import ranksums, ttest_ind_from_stats
@@ -78,18 +76,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    file = RESULTS / "best.csv"
-    done = {tuple(row[key] for key in KEYS) for row in rows_of(file)}
     tasks = [
         (graph, model, seed)
         for seed in range(args.seeds) for graph in args.graph for model in args.model
-        if (graph, model, str(seed)) not in done
     ]  # fmt: skip
-    with get_context("spawn").Pool(args.jobs) as pool:
-        for row in pool.imap_unordered(one, tasks):
-            append(file, row)
-            print(*row.values(), flush=True)
-    text = summary(rows_of(file))
+    rows = completed(RESULTS / "best.csv", KEYS, tasks, one, args.jobs)
+    text = summary(rows)
     (RESULTS / "best.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,28 @@ def append(file: Path, row: Mapping[str, Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def completed(
+    file: Path, keys: Iterable[str], tasks: Iterable[tuple[Any, ...]],
+    one: Callable[[Any], Mapping[str, Any]], jobs: int = 1,
+) -> list[dict[str, str]]:  # fmt: skip
+    """Run the tasks that a CSV file lacks, and append and print their rows; all rows of it.
+
+    Args:
+        file: Of results.
+        keys: Columns that tell tasks apart, in the order of a task.
+        tasks: All of them.
+        one: The row of a task.
+        jobs: Processes.
+    """
+    done = {tuple(row[key] for key in keys) for row in rows_of(file)}
+    missing = [task for task in tasks if tuple(map(str, task)) not in done]
+    with get_context("spawn").Pool(jobs) as pool:
+        for row in pool.imap_unordered(one, missing):
+            append(file, row)
+            print(*row.values(), flush=True)
+    return rows_of(file)
 
 
 def markdown(heading: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -11,11 +11,10 @@ are those of the search (100 simulations), as published, and of 1,024 other worl
 from __future__ import annotations
 
 import argparse
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from cases import OPTIMISED, append, data, judged, markdown, problem_of, rows_of
+from cases import OPTIMISED, completed, data, judged, markdown, problem_of, rows_of
 from run import RESULTS, STOCK
 from search import search
 
@@ -49,18 +48,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    file = RESULTS / "deepim.csv"
-    done = {tuple(row[key] for key in KEYS) for row in rows_of(file)}
     tasks = [
         (graph, model, seed)
         for graph in args.graph for model in args.model for seed in range(args.seeds)
-        if (graph, model, str(seed)) not in done
     ]  # fmt: skip
-    with get_context("spawn").Pool(args.jobs) as pool:
-        for row in pool.imap_unordered(one, tasks):
-            append(file, row)
-            print(*row.values(), flush=True)
-    print(summary(rows_of(file)))
+    rows = completed(RESULTS / "deepim.csv", KEYS, tasks, one, args.jobs)
+    print(summary(rows))
 
 
 def summary(lines: list[dict[str, str]]) -> str:

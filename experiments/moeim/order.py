@@ -1,6 +1,6 @@
 """Does it matter that our seed sets have no order? MOEIM and MOEA with lists that are cut.
 
-    EVO_DATA=FOLDER python experiments/moeim/order.py [--seeds 5]
+    EVO_DATA=FOLDER python experiments/moeim/order.py [--seeds 10] [--jobs 2]
 
 MOEIM's released program cuts lists whose order is inherited: what both parents share keeps its
 place, and what one mutation exchanges takes the place of what leaves. MOEA's makes sets of them
@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from cases import OPTIMISED, SPACES, Array, append, hypervolumes, problem_of, rows_of
+from cases import OPTIMISED, SPACES, Array, completed, hypervolumes, problem_of, rows_of
 from numpy.typing import NDArray
-from run import KEYS, METHODS, RESULTS, STOCK
+from run import KEYS, METHODS, RESULTS, STOCK, Task
 from search import search
 from table import published
 
@@ -139,8 +139,9 @@ class ListMove:
         return self._orders.row(filled(genes, stay, came), new)
 
 
-def one(method: str, graph: str, model: str, objectives: str, seed: int) -> dict[str, Any]:
+def one(task: Task) -> dict[str, Any]:
     """A line of the results."""
+    method, graph, model, objectives, seed = task
     problem = problem_of(graph, model, stock=STOCK, seed=seed, **METHODS[method])
     if method == "MOEIM":
         orders = Orders(seed)
@@ -151,7 +152,7 @@ def one(method: str, graph: str, model: str, objectives: str, seed: int) -> dict
     found = search(problem, OPTIMISED[objectives], seed=seed)
     volumes = hypervolumes(found.values[found.archive])
     return {
-        "method": method, "graph": graph, "model": model, "objectives": objectives, "seed": seed,
+        **dict(zip(KEYS, task, strict=True)),
         **{k: f"{v:.8g}" for k, v in volumes.items()},
     }  # fmt: skip
 
@@ -164,13 +165,11 @@ def told(file: str, row: tuple[str, ...], space: str) -> Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    done = {tuple(row[key] for key in KEYS) for row in rows_of(RESULTS / "order.csv")}
-    for seed in range(given.seeds):
-        for row in ROWS:
-            if (*row, str(seed)) not in done:
-                append(RESULTS / "order.csv", one(*row, seed))
+    tasks = [(*row, seed) for seed in range(given.seeds) for row in ROWS]
+    completed(RESULTS / "order.csv", KEYS, tasks, one, given.jobs)
     for row in ROWS:
         for space in SPACES:
             mean, sd, *_ = published(*row[1:], space, row[0])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from cases import (
     GRAPHS,
     MODELS,
     OPTIMISED,
-    append,
+    completed,
     hypervolumes,
     problem_of,
-    rows_of,
 )  # fmt: skip
 from search import search
 
@@ -58,10 +57,6 @@ def one(task: Task, out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _one(job: tuple[Task, Path]) -> dict[str, Any]:
-    return one(*job)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", default="MOEIM", choices=METHODS)
@@ -72,8 +67,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/moeim"))
     args = parser.parse_args()
-    file = RESULTS / "runs.csv"
-    done = {tuple(row[key] for key in KEYS) for row in rows_of(file)}
     tasks = [
         (args.method, graph, model, objectives, seed)
         for seed in range(args.seeds)
@@ -81,11 +74,7 @@ def main() -> None:
         for model in args.model
         for objectives in args.objectives
     ]
-    jobs = [(t, args.out) for t in tasks if tuple(map(str, t)) not in done]
-    with get_context("spawn").Pool(args.jobs) as pool:
-        for row in pool.imap_unordered(_one, jobs):
-            append(file, row)
-            print(*row.values(), flush=True)
+    completed(RESULTS / "runs.csv", KEYS, tasks, partial(one, out=args.out), args.jobs)
 
 
 if __name__ == "__main__":
