@@ -33,10 +33,11 @@ def judged(genomes: Genomes) -> np.ndarray:
 
 
 def begun(
-    algorithm: str = "nsga2", surrogate: bool = True, seed: int = 1, constrained: bool = False
-) -> Algorithm:
+    algorithm: str = "nsga2", surrogate: bool = True, seed: int = 1, constrained: bool = False,
+    population: int = 24,
+) -> Algorithm:  # fmt: skip
     dense = Genomes({"choices": np.zeros((1, SITES), dtype=np.int16)})
-    settings = Settings(population=24, seed=seed, generations=6, surrogate=surrogate)
+    settings = Settings(population=population, seed=seed, generations=6, surrogate=surrogate)
     return create(
         algorithm, SPACE, n_objectives=2, constrained=constrained, settings=settings, starts=dense
     )
@@ -277,15 +278,30 @@ def test_the_first_generation_is_that_of_the_algorithm() -> None:
     assert guided.rows() == plain.rows()
 
 
-def test_a_recalled_search_goes_on_the_same() -> None:
-    asked, values = searched(begun(), 5)
-    again, start = begun(), 0
+@pytest.mark.parametrize("population", [24, 5])
+def test_a_recalled_search_goes_on_the_same(population: int) -> None:
+    asked, values = searched(begun(population=population), 5)
+    again, start = begun(population=population), 0
     for genomes in asked[:4]:
         assert again.recall(genomes)  # type: ignore[attr-defined]
         again.tell(genomes, values[start : start + len(genomes)], np.zeros(len(genomes)))
         start += len(genomes)
 
     assert again.ask().rows() == asked[4].rows()
+
+
+def test_noise_is_found_out_over_several_small_generations() -> None:
+    rng = np.random.default_rng(7)
+
+    def noise(genomes: Genomes) -> np.ndarray:
+        return rng.random((len(genomes), 2))
+
+    algorithm: Any = begun(population=4)
+    searched(algorithm, 3, noise)
+    assert algorithm._inner._trusted()  # four predicted candidates tell nothing
+    searched(algorithm, 4, noise)
+    assert not algorithm._inner._trusted()
+    assert len(algorithm.ask()) == 4
 
 
 def test_a_plain_algorithm_is_not_recalled() -> None:

@@ -156,9 +156,11 @@ class Guided:
         return Surrogate(self._scaled(np.array(self._genes)[rows]), y, self._unordered)
 
     def _trusted(self) -> bool:
-        """Whether the last batch was predicted well enough; True where nothing was."""
-        start = self._begins[-1]
-        surrogate = self._surrogate or self._fit(start)
+        """Whether the last batches, enough to tell, were predicted well; True where none was."""
+        enough = [b for b in self._begins if b + FEWEST <= len(self._genes)]
+        start = max(enough, default=0)
+        last = self._surrogate if start == self._begins[-1] else None
+        surrogate = last or self._fit(start)
         if surrogate is None:
             return True
         predicted = surrogate(self._scaled(np.array(self._genes[start:])))

@@ -130,7 +130,8 @@ def one_seed(
 ) -> dict[str, Any]:  # fmt: skip
     """Curves of all four, and how much sooner ``evo`` was as good as each of the others."""
     outcomes, spent = evopress(problem, wanted.space, seed, wanted.scale)
-    views = {h: searched(given, h, seed, wanted, scratch / f"{h}-{seed}") for h in SEARCHES}
+    ours = [how for how in SEARCHES if how == "evo" or how in wanted.against]
+    views = {how: searched(given, how, seed, wanted, scratch / f"{how}-{seed}") for how in ours}
     dense = values(problem, np.zeros((1, len(problem.table.sites)), dtype=np.int16))
     box = Box.spanning(np.concatenate([dense, outcomes]))
     curves = {
@@ -144,7 +145,7 @@ def one_seed(
         filled = float(box.hypervolume(known[nondominated(known)]))
         curves["evopress"].append((float(done), done * prices["edited"], filled))
     sooner = {}
-    for other in OTHERS:
+    for other in wanted.against:
         tokens, seconds, bar = curves[other][-1]
         mine = reached(curves["evo"], bar)
         sooner[other] = [0.0, 0.0] if mine is None else [tokens / mine[0], seconds / mine[1]]
@@ -156,7 +157,9 @@ def at(points: Curve, tokens: float) -> float:
     return max((filled for t, _, filled in points if t <= tokens), default=0.0)
 
 
-def milestones(seeds: list[dict[str, Any]], per_evaluation: int) -> list[dict[str, Any]]:
+def milestones(
+    seeds: list[dict[str, Any]], against: tuple[str, ...], per_evaluation: int
+) -> list[dict[str, Any]]:
     """Median hypervolumes at 32, 64, 128 … evaluations' worth of tokens."""
     most = max(points[-1][0] for s in seeds for points in s["curves"].values())
     rows, evaluations = [], 32
@@ -164,7 +167,7 @@ def milestones(seeds: list[dict[str, Any]], per_evaluation: int) -> list[dict[st
         told = {
             how: round(statistics.median(at(s["curves"][how], evaluations * per_evaluation)
                                          for s in seeds), 4)
-            for how in ("evo", *OTHERS)
+            for how in ("evo", *against)
         }  # fmt: skip
         rows.append({"evaluations": evaluations, **told})
         if evaluations * per_evaluation >= most:
@@ -177,6 +180,7 @@ def main() -> None:
     parser.add_argument("--space", choices=SPACES, default="depth")
     parser.add_argument("--model", action="append", choices=MODELS)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--against", nargs="+", choices=OTHERS, default=OTHERS)
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--population", type=int, default=16)
     parser.add_argument("--scale", type=float, default=0.25, help="of EvoPress on sparsity")
@@ -212,11 +216,11 @@ def main() -> None:
                     round(statistics.median(s["sooner"][other][i] for s in seeds), 1)
                     for i in range(2)
                 ]
-                for other in OTHERS
+                for other in wanted.against
             }
             told = {"model": name, "space": wanted.space, "tokens per evaluation": tokens}
             print(json.dumps(told | {"times fewer tokens, seconds": medians}), flush=True)
-            for row in milestones(seeds, tokens):
+            for row in milestones(seeds, wanted.against, tokens):
                 print(json.dumps(row), flush=True)
 
 
