@@ -94,7 +94,7 @@ def summary(folder: Path) -> Result:
         failed=int((mine & ~c.ok).sum()),
         front_size=int(c.on_front.sum()),
         hypervolume=volume,
-        seconds=sum(g.seconds for g in view.generations),
+        seconds=view.seconds,
         comparison={SEARCH: volume} if mine.all() else compare_origins(view),
         share=float(c.share[mine].mean()) if mine.any() else 1.0,
     )

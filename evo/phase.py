@@ -60,7 +60,7 @@ class Desk:
             self.measurements = found
 
     def settle(self, evaluation: Evaluation) -> None:
-        """Fix the box and the scales from the first generation of the search.
+        """Fix the box and the scales from the first generation of all.
 
         Raises:
             ObjectiveError: No candidate of it could be judged.
@@ -93,11 +93,15 @@ class Step:
 
 @dataclass(slots=True)
 class Phase:
-    """The search or one baseline: an algorithm, its origin, and how far it is."""
+    """The search or one baseline: an algorithm, its origin, and how far it is.
+
+    ``evaluator`` judges instead of the desk's where this phase sees other data than the search.
+    """
 
     desk: Desk
     origin: str
     algorithm: Algorithm
+    evaluator: Evaluator = None  # type: ignore[assignment]
     number: int = 0
     front: Front = field(init=False)
     evaluations: int = 0
@@ -109,7 +113,8 @@ class Phase:
     _keys: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
 
     def __post_init__(self) -> None:
-        self.front = Front(self.desk.evaluator.judges.n_searched)
+        self.evaluator = self.evaluator or self.desk.evaluator
+        self.front = Front(self.evaluator.judges.n_searched)
 
     def advance(self, room: int | None = None) -> Step | None:
         """Replay or judge the next generation; None when nothing new is asked for.
@@ -132,11 +137,11 @@ class Phase:
             return None
         recorded = self.desk.file.generation(self.origin, self.number)
         replayed = recorded is not None and recorded.complete and len(kept) == len(stored or ())
-        evaluation = self.desk.evaluator(kept) if replayed else self._judge(kept, stored)
+        evaluation = self.evaluator(kept) if replayed else self._judge(kept, stored)
         step = self._close(kept, evaluation, replayed)
         if len(kept) == len(asked):
             with self._spending("seconds.tell"):
-                self.algorithm.tell(asked, *self._told(step.evaluation))
+                self.algorithm.tell(asked, *self.told(step.evaluation))
             step = self._with_facts(step)
         self.number += 1
         return step
@@ -174,23 +179,23 @@ class Phase:
         desk = self.desk
         self._late = desk.scales is None or stored is not None
         if stored is None or len(stored) < len(kept):
-            plan = f"chunk {desk.evaluator.planner.chunk}"
+            plan = f"chunk {self.evaluator.planner.chunk}"
             desk.file.begin(self.origin, self.number, kept, plan, whole=self._recalls)
         self._copy(kept)
-        desk.evaluator.rivals = list(self._keys.values()) if self.origin == SEARCH else ()
-        evaluation = desk.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
-        if self.origin == SEARCH and self.number == 0:
+        self.evaluator.rivals = list(self._keys.values()) if self.origin == SEARCH else ()
+        evaluation = self.evaluator(kept, lambda i, e: self._append(kept, i, e, copied=False))
+        if desk.box is None:
             desk.settle(evaluation)
         return evaluation
 
     def _copy(self, kept: Genomes) -> None:
         """Record what other phases have judged already as candidates of this one, too."""
-        known, mine = self.desk.evaluator.known, self.desk.ids[self.origin]
+        known, mine = self.evaluator.known, self.desk.ids[self.origin]
         keys = kept.keys()
         found = [i for i in first_rows(keys) if keys[i] in known and keys[i] not in mine]
         if found:
             index = np.array(found, dtype=np.intp)
-            evaluation = self.desk.evaluator(kept.take(index))
+            evaluation = self.evaluator(kept.take(index))
             self._append(kept, index, evaluation, copied=True)
 
     def _append(
@@ -198,7 +203,7 @@ class Phase:
     ) -> None:
         self.desk.remember()
         some = kept if len(index) == len(kept) else kept.take(index)
-        known = None if self.desk.scales is None else self._told(evaluation)[1]
+        known = None if self.desk.scales is None else self.told(evaluation)[1]
         ids = self.desk.file.append(
             self.origin, self.number, index, some, evaluation, violation=known,
             seconds=self._lap(), copied=copied, work=self.desk.worked(),
@@ -213,7 +218,7 @@ class Phase:
         """Take the generation into the front, and mark it complete unless it is already."""
         file, box = self.desk.file, self.desk.box
         assert box is not None
-        fitness, violation = self._told(evaluation)
+        fitness, violation = self.told(evaluation)
         keys = kept.keys()
         ids = [self.desk.ids[self.origin][key] for key in keys]
         new = [i for i in first_rows(ids) if ids[i] not in self._seen]
@@ -248,9 +253,9 @@ class Phase:
             replayed,
         )  # fmt: skip
 
-    def _told(self, evaluation: Evaluation) -> tuple[Array, Array]:
+    def told(self, evaluation: Evaluation) -> tuple[Array, Array]:
         """Fitness (n, m), NaN where failed, and scaled total violation (n,)."""
-        fitness = self.desk.evaluator.judges.fitness(evaluation.values)
+        fitness = self.evaluator.judges.fitness(evaluation.values)
         fitness[~evaluation.ok] = np.nan
         assert self.desk.scales is not None
         violation = (evaluation.violations / self.desk.scales).sum(axis=1)

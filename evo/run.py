@@ -33,6 +33,7 @@ from .evaluate import (
 from .finish import Progress, Result, finish
 from .folders import default_folder
 from .genomes import Genomes
+from .low_fidelity import low_phase, low_share, search_low
 from .phase import Desk, Phase, Step
 from .problem import Context, Evaluation, Problem, describe_part
 from .registry import build, build_problem, load, resolve
@@ -40,7 +41,7 @@ from .replay import check_recorded, read_settings, what_changed
 from .schema import guarded
 from .space import SearchSpace
 from .stopping import eta, extended, stop_reason
-from .store import SEARCH, RunFile, read_run
+from .store import LOW, SEARCH, RunFile, read_run
 from .streams import stream
 
 __all__ = ["Generation", "Progress", "Result", "Run"]
@@ -90,7 +91,7 @@ class Run:
 
     def __init__(
         self, config: RunConfig, problem: Problem, judges: Judges, algorithm: Algorithm,
-        file: RunFile, context: Context,
+        file: RunFile, context: Context, starts: Genomes | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.problem = problem
@@ -102,9 +103,11 @@ class Run:
         self.stop = StopConfig(**meta["stop"])
         self.stall_from = int(meta.get("stall_from", 0))
         self.crew: Crew | None = None
-        self.desk = _desk(self, meta)
+        self.desk, verdicts = _desk(self, meta)
         self.search = Phase(self.desk, SEARCH, algorithm)
+        self.low = low_phase(self, float(meta.get("low_fidelity", 0.0)), verdicts, starts)
         self.reason = ""
+        self.on_low: Progress | None = None  # told how far the search on a part of the data is
 
     @staticmethod
     def create(
@@ -127,7 +130,7 @@ class Run:
         Raises:
             EvoError: The configuration, the problem or the folder cannot be used.
         """
-        problem = build_problem(config)
+        problem, warm = build_problem(config), starts is not None
         judges = Judges.of(problem, config)
         if starts is None and config.starts and hasattr(problem, "starts"):
             draw = stream(config.seed, "starts")
@@ -137,10 +140,13 @@ class Run:
         algorithm = build_algorithm(
             config, problem.space, judges, starts, variation=getattr(problem, "variation", None)
         )
+        names, able = [o.name for o in judges.objectives], getattr(algorithm, "informed", False)
+        share = low_share(config, problem, names, able)
         device = pick_device(config.evaluator.device)
         meta = _first_meta(config, problem, device, command) | {
             **_chunk(config, problem, device),
             "warm_start": origin,
+            "low_fidelity": 0.0 if warm else share,
         }
         name = config.problem.id or DEFAULT_PROBLEM
         path = Path(folder) if folder is not None else default_folder(name, config.seed)
@@ -148,7 +154,8 @@ class Run:
         try:
             with guarded(path):
                 (path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-            return Run(config, problem, judges, algorithm, file, Context(device, config.seed))
+            context = Context(device, config.seed)
+            return Run(config, problem, judges, algorithm, file, context, starts)
         except BaseException:
             file.close()
             raise
@@ -205,6 +212,7 @@ class Run:
             ObjectiveError: An objective is unusable.
             StoreError: The file cannot be written.
         """
+        search_low(self)
         while True:
             if self.file.generation(SEARCH, self.search.number) is None:
                 self.reason = stop_reason(self.stop, self.file, self.stall_from) or ""
@@ -243,6 +251,9 @@ class Run:
         if callable(release):
             release()
 
+    def _eta(self) -> float | None:
+        return eta(self.stop, self.file.generations(SEARCH), self.file.generations(LOW))
+
     def _generation(self, step: Step) -> Generation:
         front = self.search.front
         searched = self.judges.objectives[: self.judges.n_searched]
@@ -260,7 +271,7 @@ class Run:
             cached=step.cached,
             seconds=step.seconds,
             replayed=step.replayed,
-            eta_seconds=None if step.replayed else eta(self.stop, self.file.generations(SEARCH)),
+            eta_seconds=None if step.replayed else self._eta(),
             facts=step.facts,
         )
 
@@ -294,6 +305,7 @@ def build_algorithm(
     name = id_ or config.algorithm.id
     suited = {k: v for k, v in (variation or {}).items() if k != "surrogate" or name not in ALONE}
     own = {} if id_ else {**suited, **config.algorithm.settings}
+    own.pop("low_fidelity", None)  # of the run
     surrogate = own.pop("surrogate", False)
     if not isinstance(surrogate, bool):
         raise ConfigError(f"algorithm.surrogate must be true or false, got {surrogate!r}")
@@ -351,10 +363,11 @@ def _first_meta(
     }  # fmt: skip
 
 
-def _desk(run: Run, meta: dict[str, Any]) -> Desk:
-    """The log, and an evaluator that knows everything in it."""
+def _desk(run: Run, meta: dict[str, Any]) -> tuple[Desk, dict[bytes, Verdict]]:
+    """The log with an evaluator that knows it, and what is known on a part of the data."""
     file = run.file
     known: dict[bytes, Verdict] = {}
+    low: dict[bytes, Verdict] = {}
     ids: dict[str, dict[bytes, int]] = defaultdict(dict)
     recorded, violations = file.recorded()
     confidence = run.config.evaluator.racing
@@ -363,7 +376,7 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
     for i, key in enumerate(recorded.genomes.keys()):
         candidate = int(recorded.id[i])
         ids[str(recorded.origin[i])][key] = candidate
-        known[key] = Verdict(
+        (low if recorded.origin[i] == LOW else known)[key] = Verdict(
             recorded.values[i], violations[i], bool(recorded.ok[i]), recorded.reason[i],
             float(recorded.share[i]), samples.get(candidate),
         )  # fmt: skip
@@ -381,7 +394,7 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
     searched = [o.name for o in run.judges.objectives[: run.judges.n_searched]]
     known_dense = all(np.isfinite(dense.get(name, np.nan)) for name in searched)
     anchors = [[float(dense[name]) for name in searched]] if known_dense else []
-    return Desk(
+    desk = Desk(
         file=file,
         evaluator=evaluator,
         ids=ids,
@@ -391,6 +404,7 @@ def _desk(run: Run, meta: dict[str, Any]) -> Desk:
         scales=np.array(meta["scales"], dtype=np.float64) if "scales" in meta else None,
         measurements=dict(meta.get("measurements", {})),
     )
+    return desk, low
 
 
 def _reopen(file: RunFile, more_generations: int | None, workers: int | None) -> Run:
@@ -404,17 +418,17 @@ def _reopen(file: RunFile, more_generations: int | None, workers: int | None) ->
     if "measurements" in meta and hasattr(problem, "restore"):
         problem.restore(meta["measurements"])  # type: ignore[attr-defined]
     device = pick_device(config.evaluator.device)
+    starts = file.get("starts")
     algorithm = build_algorithm(
-        config, problem.space, judges, file.get("starts"),
-        variation=getattr(problem, "variation", None),
-    )  # fmt: skip
+        config, problem.space, judges, starts, variation=getattr(problem, "variation", None)
+    )
     if more_generations is not None:
         stop, stall_from = extended(StopConfig(**meta["stop"]), file, more_generations)
         file.set_meta(stop=stop, stall_from=stall_from)
         file.event("extended", f"by {more_generations} generations")
     file.set_meta(status="running")
     file.event("resumed", what_changed(meta, problem, device))
-    return Run(config, problem, judges, algorithm, file, Context(device, config.seed))
+    return Run(config, problem, judges, algorithm, file, Context(device, config.seed), starts)
 
 
 def _warm_start(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .config import StopConfig
-from .store import SEARCH, GenerationRow, RunFile
+from .store import LOW, SEARCH, GenerationRow, RunFile
 
 STALL = 1e-9
 """An increase of the hypervolume below this is none."""
@@ -24,7 +24,7 @@ def stop_reason(stop: StopConfig, file: RunFile, stall_from: int = 0) -> str | N
         stall_from: Generation from which a stalled hypervolume counts.
     """
     rows = file.generations(SEARCH)
-    evaluations, minutes = sum(r.evaluated for r in rows), sum(r.seconds for r in rows) / 60
+    evaluations, minutes = sum(r.evaluated for r in rows), active_minutes(file)
     if stop.generations is not None and len(rows) >= stop.generations:
         return f"after {len(rows)} generations"
     if stop.evaluations is not None and evaluations >= stop.evaluations:
@@ -34,6 +34,11 @@ def stop_reason(stop: StopConfig, file: RunFile, stall_from: int = 0) -> str | N
     if stop.stall is not None and stalled(rows, stop.stall, stall_from):
         return f"the hypervolume has not grown for {stop.stall} generations"
     return None
+
+
+def active_minutes(file: RunFile) -> float:
+    """What the search took so far, on a part of the data and on all of it."""
+    return sum(r.seconds for r in (*file.generations(LOW), *file.generations(SEARCH))) / 60
 
 
 def stalled(rows: Sequence[GenerationRow], n: int, since: int = 0) -> bool:
@@ -56,13 +61,21 @@ def extended(stop: StopConfig, file: RunFile, more: int) -> tuple[dict[str, Any]
     plan = len(rows) if stopped or stop.generations is None else stop.generations
     if stop.evaluations is not None and sum(r.evaluated for r in rows) >= stop.evaluations:
         limits["evaluations"] = None
-    if stop.minutes is not None and sum(r.seconds for r in rows) / 60 >= stop.minutes:
+    if stop.minutes is not None and active_minutes(file) >= stop.minutes:
         limits["minutes"] = None
     return {**limits, "generations": plan + more}, len(rows) if stopped else 0
 
 
-def eta(stop: StopConfig, rows: Sequence[GenerationRow]) -> float | None:
-    """Estimated active seconds until the first limit, from the last few generations; or None."""
+def eta(
+    stop: StopConfig, rows: Sequence[GenerationRow], low: Sequence[GenerationRow] = ()
+) -> float | None:
+    """Estimated active seconds until the first limit, from the last few generations; or None.
+
+    Args:
+        stop: The limits.
+        rows: Generations of the search.
+        low: Those of the search on a part of the data, whose minutes count as well.
+    """
     if not rows:
         return None
     recent = rows[-_RECENT:]
@@ -74,5 +87,5 @@ def eta(stop: StopConfig, rows: Sequence[GenerationRow]) -> float | None:
     if stop.evaluations is not None and evaluated:
         left.append((stop.evaluations - sum(r.evaluated for r in rows)) / evaluated * seconds)
     if stop.minutes is not None:
-        left.append(stop.minutes * 60 - sum(r.seconds for r in rows))
+        left.append(stop.minutes * 60 - sum(r.seconds for r in (*low, *rows)))
     return max(0.0, min(left)) if left else None

@@ -33,6 +33,7 @@ from .schema import (
 )
 from .space import SearchSpace
 from .view import (
+    LOW,
     SEARCH,
     Candidates,
     Column,
@@ -45,7 +46,7 @@ from .view import (
 )
 
 __all__ = [
-    "FILE", "SEARCH", "Candidates", "Column", "Event", "GenerationRow", "RunFile", "RunView",
+    "FILE", "LOW", "SEARCH", "Candidates", "Column", "Event", "GenerationRow", "RunFile", "RunView",
     "check_columns", "default_folder", "read_run", "runs_home",
 ]  # fmt: skip
 
@@ -333,7 +334,7 @@ class RunFile:
     def recorded(self) -> tuple[Candidates, Array]:
         """All candidates, and their unscaled violations, shape (n, c)."""
         with guarded(self.folder):
-            candidates = read_run(self.folder).candidates
+            candidates = read_run(self.folder, low=True).candidates
         blobs = self._read("SELECT violations FROM candidate ORDER BY id")
         data = np.frombuffer(b"".join(row[0] for row in blobs), dtype="<f8")
         return candidates, data.reshape(len(candidates), -1 if len(candidates) else 0)

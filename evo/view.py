@@ -20,6 +20,8 @@ from .schema import Layout, damaged, guarded, open_reader, quoted
 
 SEARCH = "search"
 """Origin of the candidates that the search itself asked for."""
+LOW = "low fidelity"
+"""Origin of those judged on a part of the data before; see :mod:`.low_fidelity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,13 @@ class RunView:
         meta: Configuration, fingerprints, versions, host, device, description, command line, ….
         columns: Objectives, then metrics.
         parts: Name, kind and length of each part of a genome.
-        candidates: Everything recorded.
+        candidates: Everything recorded but for the search on a part of the data.
         generations: Those of the search, in order.
         events: In order.
         complete: Whether the run was finished.
         baselines: Generations of each baseline, by origin.
         work: Counts by (origin, generation) and name; none in files of older versions.
+        low: Generations of the search on a part of the data, in order.
     """
 
     folder: Path
@@ -142,6 +145,12 @@ class RunView:
     complete: bool
     baselines: Mapping[str, list[GenerationRow]]
     work: Mapping[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
+    low: Sequence[GenerationRow] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Active time of the search, on a part of the data and on all of it."""
+        return sum(row.seconds for row in (*self.low, *self.generations))
 
     @property
     def searched(self) -> NDArray[np.intp]:
@@ -160,12 +169,13 @@ class RunView:
         return rows[np.argsort(self.fitness[rows, 0], kind="stable")]
 
 
-def read_run(folder: str | Path, *, genomes: bool = True) -> RunView:
+def read_run(folder: str | Path, *, genomes: bool = True, low: bool = False) -> RunView:
     """Read a run; it may still be running, and nothing is changed.
 
     Args:
         folder: Where it lies.
         genomes: Whether to read the genomes; where not, those of the candidates have no rows.
+        low: Whether candidates include those that were judged on a part of the data before.
 
     Raises:
         StoreError: The folder holds no run, or the file is damaged or of a newer format.
@@ -175,7 +185,7 @@ def read_run(folder: str | Path, *, genomes: bool = True) -> RunView:
         connection = open_reader(folder)
         try:
             connection.execute("BEGIN")  # one snapshot for all reads
-            return _read(connection, folder, genomes)
+            return _read(connection, folder, genomes, low)
         except (KeyError, ValueError, TypeError) as error:
             raise damaged(folder, f"its contents do not fit together ({error})") from error
         finally:
@@ -189,10 +199,12 @@ class Standing:
     Args:
         meta: Configuration, versions, status and all other settings.
         generations: Those of the search, in order.
+        low: Those of the search on a part of the data, in order.
     """
 
     meta: Mapping[str, Any]
     generations: list[GenerationRow]
+    low: Sequence[GenerationRow] = ()
 
     @property
     def evaluations(self) -> int:
@@ -201,8 +213,8 @@ class Standing:
 
     @property
     def seconds(self) -> float:
-        """Active time of the search."""
-        return sum(row.seconds for row in self.generations)
+        """Active time of the search, on a part of the data and on all of it."""
+        return sum(row.seconds for row in (*self.low, *self.generations))
 
     @property
     def complete(self) -> bool:
@@ -222,7 +234,7 @@ def read_standing(folder: str | Path) -> Standing:
         try:
             connection.execute("BEGIN")
             phases = _phases(connection)
-            return Standing(read_meta(connection), phases[SEARCH])
+            return Standing(read_meta(connection), phases[SEARCH], phases.get(LOW, ()))
         except ValueError as error:
             raise damaged(folder, f"its contents do not fit together ({error})") from error
         finally:
@@ -264,7 +276,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
     return {key: json.loads(value) for key, value in rows}
 
 
-def _read(connection: sqlite3.Connection, folder: Path, genomes: bool) -> RunView:
+def _read(connection: sqlite3.Connection, folder: Path, genomes: bool, low: bool) -> RunView:
     meta, columns = read_meta(connection), read_columns(connection)
     layout = Layout.from_json(meta["parts"])
     phases = _phases(connection)
@@ -274,8 +286,9 @@ def _read(connection: sqlite3.Connection, folder: Path, genomes: bool) -> RunVie
         meta=meta,
         columns=columns,
         parts=layout.facts,
-        candidates=_candidates(connection, columns, layout, genomes),
+        candidates=_candidates(connection, columns, layout, genomes, low),
         generations=phases.pop(SEARCH),
+        low=phases.pop(LOW, []),
         events=[Event(*row) for row in events],
         complete=meta.get("status") == "finished",
         baselines=phases,
@@ -310,15 +323,17 @@ def _format(connection: sqlite3.Connection) -> int:
 
 
 def _candidates(
-    connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout, genomes: bool
-) -> Candidates:
+    connection: sqlite3.Connection, columns: Sequence[Column], layout: Layout, genomes: bool,
+    low: bool,
+) -> Candidates:  # fmt: skip
     names = "".join(f", {quoted(c.name)}" for c in columns)
     # files of format 1 are read as they are
     share = "judged_share" if _format(connection) > 1 else "1.0"
     genome = "genome" if genomes else "x''"
     rows = connection.execute(
         f"SELECT id, generation, slot, origin, {genome}, violation, status, reason, seconds, "
-        f"on_front, {share}{names} FROM candidate ORDER BY id"
+        f"on_front, {share}{names} FROM candidate WHERE origin != ? ORDER BY id",
+        ("" if low else LOW,),
     ).fetchall()
     fixed = list(zip(*(row[:11] for row in rows), strict=True)) or [()] * 11
     values = np.array([row[11:] for row in rows], dtype=np.float64)  # None becomes NaN

@@ -162,6 +162,7 @@ class Settings:
 
 COMMON = (
     "population", "crossover", "mutation", "sampling", "crossover_rate", "scaling", "surrogate",
+    "low_fidelity",
 )  # fmt: skip
 """Settings of every algorithm, as configurations name them."""
 

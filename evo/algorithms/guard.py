@@ -65,6 +65,22 @@ class Guard:
         return self._asked
 
     @property
+    def informed(self) -> bool:
+        """Whether the algorithm can make use of results on a part of the data."""
+        return hasattr(self._inner, "inform")
+
+    def inform(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
+        """Pass on results on a part of the data; failed ones, which are not finite, are left out.
+
+        Args:
+            genomes: n rows.
+            fitness: Minimised values, shape (n, m).
+            violation: Shape (n,), 0 when feasible.
+        """
+        good = np.flatnonzero(np.isfinite(fitness).all(axis=1) & np.isfinite(violation))
+        self._inner.inform(genomes.take(good), fitness[good], violation[good])  # type: ignore[attr-defined]
+
+    @property
     def recalls(self) -> bool:
         """Whether the algorithm can take genomes for what it would ask."""
         return hasattr(self._inner, "recall")

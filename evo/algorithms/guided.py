@@ -22,7 +22,8 @@ from ..space import SearchSpace
 from ..streams import derive, stream
 from . import Algorithm, Population, Settings
 from .guard import FAILED, feasible_ranks
-from .infill import most_improving
+from .infill import corners, most_improving
+from .partial import Partial
 from .surrogate import MOST_ROWS, Surrogate, evenly
 
 ROUNDS = 60  # generations on the surrogate per generation judged
@@ -63,6 +64,7 @@ class Guided:
         self._fitness: list[Array] = []
         self._violation: list[float] = []
         self._begins: list[int] = []  # rows at which batches begin
+        self._part: Partial | None = None  # results on a part of the data
         self._surrogate: Surrogate | None = None  # that proposed the last batch, unless recalled
         self._screened = 0  # genomes that the last batch was chosen from
         self._facts: dict[str, float] = {}
@@ -70,10 +72,11 @@ class Guided:
     @property
     def population(self) -> Population:
         """The best of everything judged."""
-        rows = self._best(self._settings.population)
         fitness, violation = self._results()
+        rows = best(fitness, violation, self._settings.population)
+        genes = np.array(self._genes).reshape(-1, self._space.length)
         return Population(
-            self._genomes(rows), fitness[rows], violation[rows],
+            self._space.unflat(genes[rows]), fitness[rows], violation[rows],
             feasible_ranks(fitness[rows], violation[rows]),
         )  # fmt: skip
 
@@ -92,12 +95,20 @@ class Guided:
         """The first generation of the algorithm proper, then what is promising."""
         self._screened = 0
         if not self._known:
-            return self._begin(self._starts, self._settings).ask()
+            return self._first()
         trusted = self._trusted()
         self._surrogate = self._fit(len(self._genes))
         if self._surrogate is None or not trusted:
             return self._children()
         return self._promising(self._surrogate)
+
+    def inform(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
+        """Predict from these, too, which were judged on a part of the data; before the first ask.
+
+        Whatever is judged on all data as well tells how values on the part have to be scaled.
+        """
+        flat = self._space.flat(genomes).astype(np.float64)
+        self._part = Partial(genomes.rows(), flat, np.column_stack([fitness, violation]))
 
     def recall(self, genomes: Genomes) -> None:
         """Take these for what :meth:`ask` would return now, without working it out again."""
@@ -117,26 +128,20 @@ class Guided:
     # -- what is known -----------------------------------------------------------------------------
 
     def _results(self) -> tuple[Array, Array]:
+        """Fitness (n, m) and violation (n,) of what was judged on all data."""
         m = len(self._fitness[0]) if self._fitness else 1
+        if not self._fitness and self._part is not None:
+            m = self._part.values.shape[1] - 1
         return np.array(self._fitness).reshape(-1, m), np.array(self._violation)
 
-    def _genomes(self, rows: NDArray[np.intp]) -> Genomes:
-        flat = np.array(self._genes).reshape(-1, self._space.length)[rows]
-        return self._space.unflat(flat)
-
-    def _best(self, n: int) -> NDArray[np.intp]:
-        """At most n rows by rank; the last front is thinned evenly along the first objective."""
-        fitness, violation = self._results()
-        rank = feasible_ranks(fitness, violation)
-        rows: list[int] = []
-        for level in np.unique(rank):
-            more = np.flatnonzero(rank == level)
-            more = more[np.argsort(fitness[more, 0], kind="stable")]
-            room = n - len(rows)
-            rows += more[evenly(len(more), room)].tolist()
-            if len(rows) >= n:
-                break
-        return np.array(rows, dtype=np.intp)
+    def _everything(self, n: int) -> tuple[Array, Array]:
+        """Genes of the first n judged on all data and of those judged on a part; their values."""
+        flat = np.array(self._genes[:n]).reshape(-1, self._space.length)
+        fitness, violation = (values[:n] for values in self._results())
+        values = np.column_stack([fitness, violation])
+        if self._part is None:
+            return flat, values
+        return self._part.beside(self._known, flat, values)
 
     # -- what is predicted -------------------------------------------------------------------------
 
@@ -145,15 +150,15 @@ class Guided:
 
     def _fit(self, n: int) -> Surrogate | None:
         """Fitted to the first n results; a failure counts as twice the worst violation."""
-        fitness, violation = (values[:n] for values in self._results())
+        flat, values = self._everything(n)
+        violation = values[:, -1]
         failed = violation >= FAILED
-        if n - failed.sum() < FEWEST:
+        if len(flat) - failed.sum() < FEWEST:
             return None
         worst = violation[~failed].max(initial=0.0)
-        violation = np.where(failed, 2 * worst or 1.0, violation)
-        rows = _representative(feasible_ranks(fitness, violation))
-        y = np.column_stack([fitness, violation])[rows]
-        return Surrogate(self._scaled(np.array(self._genes)[rows]), y, self._unordered)
+        values[:, -1] = np.where(failed, 2 * worst or 1.0, violation)
+        rows = _representative(feasible_ranks(values[:, :-1], values[:, -1]))
+        return Surrogate(self._scaled(flat[rows]), values[rows], self._unordered)
 
     def _trusted(self) -> bool:
         """Whether the last batches, enough to tell, were predicted well; True where none was."""
@@ -206,13 +211,24 @@ class Guided:
 
     # -- what is asked -----------------------------------------------------------------------------
 
+    def _first(self) -> Genomes:
+        """The best on a part of the data, else the first generation of the algorithm proper."""
+        if self._part is None:
+            return self._begin(self._starts, self._settings).ask()
+        self._surrogate = None
+        found = self._part.values
+        chosen = self._choose(found[:, :-1], found[:, -1], self._settings.population)
+        return self._space.unflat(self._part.flat[chosen])
+
     def _begun(self, population: int, generations: int) -> Algorithm:
         """The algorithm proper, at the best known genomes."""
         seed = derive(self._settings.seed, "guided", len(self._begins)) % 2**32
         settings = replace(
             self._settings, population=population, generations=generations, seed=seed
         )
-        return self._begin(self._genomes(self._best(population)), settings)
+        flat, values = self._everything(len(self._genes))
+        rows = best(values[:, :-1], values[:, -1], population)
+        return self._begin(self._space.unflat(flat[rows]), settings)
 
     def _children(self) -> Genomes:
         """Children of the best known genomes, unscreened."""
@@ -253,10 +269,24 @@ class Guided:
         feasible = fitness[violation <= 0]
         good, bad = np.flatnonzero(penalty <= 0), np.flatnonzero(penalty > 0)
         bad = bad[np.argsort(penalty[bad], kind="stable")]
-        if len(feasible) and len(good):
+        if len(good):
+            front = feasible[nondominated(feasible)] if len(feasible) else corners(predicted[good])
             draw = stream(self._settings.seed, "infill", len(self._begins))
-            good = good[most_improving(feasible[nondominated(feasible)], predicted[good], n, draw)]
+            good = good[most_improving(front, predicted[good], n, draw)]
         return np.concatenate([good, bad])[:n]
+
+
+def best(fitness: Array, violation: Array, n: int) -> NDArray[np.intp]:
+    """At most n rows by rank; the last front is thinned evenly along the first objective."""
+    rank = feasible_ranks(fitness, violation)
+    rows: list[int] = []
+    for level in np.unique(rank):
+        more = np.flatnonzero(rank == level)
+        more = more[np.argsort(fitness[more, 0], kind="stable")]
+        rows += more[evenly(len(more), n - len(rows))].tolist()
+        if len(rows) >= n:
+            break
+    return np.array(rows, dtype=np.intp)
 
 
 def _representative(rank: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -45,6 +45,17 @@ def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[
     return np.concatenate([chosen, filling])[:n].astype(np.intp)
 
 
+def corners(fitness: Array) -> Array:
+    """A front that spans the same box as that of some rows and leaves all of it free, (m, m).
+
+    Args:
+        fitness: Shape (n, m), n at least 1.
+    """
+    front = fitness[nondominated(fitness)]
+    own = np.eye(fitness.shape[1], dtype=bool)
+    return np.where(own, front.min(axis=0), front.max(axis=0))
+
+
 def _undominated(known: Array, rng: RNG) -> Array:
     """Random points of the box that no known row dominates, at most ``POINTS``."""
     found: list[Array] = []

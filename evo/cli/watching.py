@@ -77,6 +77,7 @@ def ending(
 
 
 def _search(run: Run, heading: Heading, log: Any, as_json: bool) -> Result:
+    run.on_low = _Progress("before the search")
     listener = choose(heading, out=sys.stdout, commentary=sys.stderr, as_json=as_json)
     record = Lines(heading, log)
     try:
@@ -86,19 +87,19 @@ def _search(run: Run, heading: Heading, log: Any, as_json: bool) -> Result:
     finally:
         listener.close()
         record.close()
-    return run.finish(_Progress())
+    return run.finish(_Progress("after the search"))
 
 
 class _Progress:
-    """Tells each thing that is done after the search once, as it begins."""
+    """Tells each thing that is done before or after the search once, as it begins."""
 
-    def __init__(self) -> None:
-        self._what = ""
+    def __init__(self, when: str) -> None:
+        self._when, self._what = when, ""
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self._what = what
-            tell(f"after the search: {what}, {total} candidates")
+            tell(f"{self._when}: {what}, {total} candidates")
 
 
 @contextmanager

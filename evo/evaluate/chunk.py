@@ -84,7 +84,7 @@ class ChunkJudge:
             return self.race(batch, rivals)
         values, violations = self.judges(batch)
         told = tuple(getattr(batch, "failures", ()))
-        return Raced(values, violations, np.ones(len(genomes)), None, told)
+        return Raced(values, violations, np.full(len(genomes), context.fidelity), None, told)
 
     def _one_by_one(
         self, genomes: Genomes, context: Context, rivals: Rivals | None, error: Exception

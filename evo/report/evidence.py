@@ -275,7 +275,7 @@ def _config_text(view: RunView) -> str:
 
 def _facts_of(view: RunView) -> list[tuple[str, str]]:
     """Folder, dates and everything small that the run file says about itself."""
-    spent = sum(g.seconds for g in view.generations)
+    spent = view.seconds
     pairs = [
         ("run", words.shown(view.folder)), ("begun", stamp(view)),
         ("status", "finished" if view.complete else "not finished"),

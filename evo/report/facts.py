@@ -335,7 +335,8 @@ def _curve(
     mine = np.flatnonzero((pool.run == run) & (pool.origin == "search"))
     born = pool.generation[mine]
     done = [g for g in view.generations if g.complete]
-    totals = np.cumsum([g.seconds for g in view.generations]) / 60.0
+    before = sum(g.seconds for g in view.low)
+    totals = (before + np.cumsum([g.seconds for g in view.generations])) / 60.0
     spent = {g.number: t for g, t in zip(view.generations, totals.tolist(), strict=True)}
     m = pool.fitness.shape[1]
     if (m > EXACT_OBJECTIVES or many) and len(done) > _BLOCKS:

@@ -20,7 +20,7 @@ from ..stopping import eta
 from ..studies.attempt import LOG, Event
 from ..studies.folder import FAILURES, RECORD, Found, State, read_failures, read_study
 from ..studies.progress import Board
-from ..view import GenerationRow, Standing, read_run, read_standing
+from ..view import RunView, Standing, read_run, read_standing
 
 _TAIL = 32 * 1024  # bytes of the log
 _LINES = 200
@@ -50,7 +50,7 @@ class _RunPage:
     def parts(self) -> Parts:
         view = read_run(self.folder)
         told = report_parts(gather([view]))
-        state = _state(view.meta, view.generations, being_written(self.folder))
+        state = _state(view, being_written(self.folder))
         log = _log(self.folder)
         return replace(
             told, title=f"{told.title.removesuffix(' · evo report')} · evo watch",
@@ -141,15 +141,23 @@ def _stamp(folder: Path) -> str:
     return ",".join([*(_sizes(folder / name) for name in files), str(being_written(folder))])
 
 
-def _state(meta: Mapping[str, Any], rows: Sequence[GenerationRow], running: bool) -> str:
+def _state(run: RunView, running: bool) -> str:
     """How far a run is, in words."""
+    meta, rows = run.meta, run.generations
     if meta.get("status") == "finished":
         return f"finished {meta.get('reason') or ''}".rstrip()
     done, stop = sum(row.complete for row in rows), _stop(meta)
     told = f"generation {done}" + (f" of {stop.generations}" if stop.generations else "")
-    left = eta(stop, rows) if running else None
+    if run.low and not rows:
+        told = f"generation {sum(row.complete for row in run.low)} of those on a part of the data"
+    left = _left(run) if running else None
     after = f" · {duration(left)} to go" if left is not None else ""
     return f"{'running' if running else 'not running'} · {told}{after}"
+
+
+def _left(run: Standing | RunView) -> float | None:
+    """Estimated seconds until it ends."""
+    return eta(_stop(run.meta), run.generations, run.low)
 
 
 def _stop(meta: Mapping[str, Any]) -> StopConfig:
@@ -185,7 +193,7 @@ def _board(
     board = Board(cells, states, max(1, sum(running)))
     for cell, standing, busy in zip(cells, found, running, strict=True):
         if standing is not None and busy and not standing.complete:
-            left = eta(_stop(standing.meta), standing.generations)
+            left = _left(standing)
             board.hear(Event("begun", cell))
             board.hear(Event("step", cell, standing.evaluations, standing.seconds, left))
     return board
@@ -204,7 +212,7 @@ def _runs(
             done = standing.complete
             state = "finished" if done else "running" if busy else "not running"
             link = f'<a href="run/{esc(cell.name)}/">{esc(cell.name)}</a>'
-            left = eta(_stop(standing.meta), standing.generations) if busy and not done else None
+            left = _left(standing) if busy and not done else None
             volume = next(
                 (g.hypervolume for g in standing.generations[::-1] if g.hypervolume is not None),
                 None,

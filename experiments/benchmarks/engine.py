@@ -163,7 +163,7 @@ def volume(view: RunView, box: Box, generation: int) -> float:
 
 def as_good(view: RunView, box: Box, bar: float) -> float | None:
     """Active seconds until the front of a run first filled that much of the box."""
-    seconds = 0.0
+    seconds = sum(g.seconds for g in view.low)
     for generation in view.generations:
         seconds += generation.seconds
         if volume(view, box, generation.number) >= bar:

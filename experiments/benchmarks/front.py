@@ -10,10 +10,12 @@ Which attentions and feed-forwards to remove (``depth``), or how many weights of
   its generations and tokens; its front are the outcomes;
 - ``nsga2``: plain NSGA-II, each candidate judged by itself on all text;
 - ``random``: random search;
-- ``evo``: what a run does by default, the surrogate included, with races at 0.99.
+- ``evo``: what a run does by default, the surrogate and the search on a part of the text included,
+  with races at 0.99.
 
-The box spans what EvoPress covers, from the dense model to its worst outcome; what lies outside
-counts for nobody. Seconds of ``evo`` are those of its run, its own thinking included; those of the
+EvoPress is told its budgets; the others are told the least of them, as a limit on parameters. The
+box spans what EvoPress covers, from the dense model to its worst outcome; what lies outside counts
+for nobody. Seconds of ``evo`` are those of its run, its own thinking included; those of the
 others are tokens times what a token takes in the same process when the model is edited and run
 (sequence by sequence for ``evopress``, by micro-batches else). Prints, per seed, how many times
 fewer tokens and seconds ``evo`` took until it was as good as each ended, and the medians; the
@@ -42,7 +44,7 @@ from evo.indicators import nondominated
 from evo.problem import Context
 from evo.run import Run
 from evo.streams import stream
-from evo.view import SEARCH, RunView, read_run
+from evo.view import LOW, SEARCH, RunView, read_run
 from problems.pruning.methods.evopress_depth import Depth
 from problems.pruning.methods.evopress_sparsity import Sparsity
 from problems.pruning.searches import Mixed
@@ -88,14 +90,17 @@ def evopress(
     return np.array(found), tokens
 
 
-def searched(given: dict[str, Any], how: str, seed: int, wanted: Any, folder: Path) -> RunView:
-    """A finished run."""
+def searched(
+    given: dict[str, Any], how: str, seed: int, least: float, wanted: Any, folder: Path
+) -> RunView:
+    """A finished run of which no candidate has fewer than the least parameters."""
     algorithm, surrogate, racing = SEARCHES[how]
     own = {"surrogate": surrogate} if algorithm == "nsga2" else {}
     config = RunConfig.from_mapping(
         {
             "problem": {"id": "prune/mixed", **given},
             "objectives": ["kl" if "model" in given else "drift", "params"],
+            "constraints": [f"params >= {least:.0f}"],
             "seed": seed, "validate": False,
             "algorithm": {"id": algorithm, "population": wanted.population, **own},
             "stop": {"evaluations": wanted.evaluations},
@@ -110,7 +115,8 @@ def searched(given: dict[str, Any], how: str, seed: int, wanted: Any, folder: Pa
 
 def curve(view: RunView, box: Box, per_token: float | None) -> Curve:
     """After each generation; with a price of a token, seconds are what tokens would have cost."""
-    tokens, seconds, points = 0.0, 0.0, []
+    tokens = sum(view.work[(LOW, g.number)]["tokens"] for g in view.low)
+    seconds, points = sum(g.seconds for g in view.low), []
     for generation in view.generations:
         tokens += view.work[(SEARCH, generation.number)]["tokens"]
         seconds += generation.seconds
@@ -131,7 +137,10 @@ def one_seed(
     """Curves of all four, and how much sooner ``evo`` was as good as each of the others."""
     outcomes, spent = evopress(problem, wanted.space, seed, wanted.scale)
     ours = [how for how in SEARCHES if how == "evo" or how in wanted.against]
-    views = {how: searched(given, how, seed, wanted, scratch / f"{how}-{seed}") for how in ours}
+    least = outcomes[:, 1].min()
+    views = {
+        how: searched(given, how, seed, least, wanted, scratch / f"{how}-{seed}") for how in ours
+    }
     dense = values(problem, np.zeros((1, len(problem.table.sites)), dtype=np.int16))
     box = Box.spanning(np.concatenate([dense, outcomes]))
     curves = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,15 @@ class Data:
         self.facts = dict(splits.facts)
         sides = {name: getattr(splits, name) for name in SPLITS}
         self.fingerprints = {name: side.fingerprint for name, side in sides.items()}
-        self._batches = {name: _batches(side, tokens_at_once) for name, side in sides.items()}
+        self._batches, self._pieces = {}, {}
+        for name, side in sides.items():
+            parts = fair_parts(len(side)) if name == "search" else [np.arange(len(side))]
+            made = [_batches(side.take(part.tolist()), tokens_at_once) for part in parts]
+            ends = np.cumsum([len(some) for some in made]).tolist()
+            self._batches[name] = [batch for some in made for batch in some]
+            self._pieces[name] = list(map(range, [0, *ends[:-1]], ends))
+        ordered = b"".join(batch.ids.numpy().tobytes() for batch in self._batches["search"])
+        self.fingerprints["ordered search"] = hashlib.blake2b(ordered, digest_size=16).hexdigest()
         self._pairs = pairs
         self.attended = _attended(sides["search"], causal, window)
 
@@ -104,6 +113,10 @@ class Data:
         """Micro-batches of a split, always the same objects."""
         return self._batches[split]
 
+    def pieces(self, split: str) -> list[range]:
+        """Micro-batches by the part of the text that they hold; see :func:`fair_parts`."""
+        return self._pieces[split]
+
     def pairs(self, split: str) -> PairBatches | None:
         """Sentence pairs of a split, or None."""
         return self._pairs.get(split)
@@ -124,6 +137,17 @@ class Data:
         wanted = sequences * length
         ids = ids.repeat(-(-wanted // len(ids)))[:wanted].reshape(sequences, length)
         return Batch(ids, None)
+
+
+def fair_parts(n: int) -> list[NDArray[np.intp]]:
+    """Rows in parts of 1/16, 1/16, 1/8, 1/4 and 1/2 of n, each spread evenly over all of them.
+
+    As many of the parts, from the first on, are a fair and ever larger sample of rows in any order,
+    such as that of a text or of lengths. Parts that would be empty are left out.
+    """
+    place = np.arange(n, dtype=np.intp) % 16
+    parts = (place == 8, place == 0, place % 8 == 4, place % 4 == 2, place % 2 == 1)
+    return [np.flatnonzero(part) for part in parts if part.any()]
 
 
 def _batches(side: Any, tokens: int) -> list[Batch]:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from .searches import Mixed
 
 
-PIECES = 16  # parts of the text after which a race may end; fewer where there are fewer batches
-
-
 class PrunedBatch:
     """n pruned models, decoded; quality is computed when it is asked for, once for all objectives.
 
@@ -68,21 +65,22 @@ class PrunedBatch:
     @property
     def _batches(self) -> list[Batch]:
         """Micro-batches that are judged."""
-        batches = self.problem.data.batches(self.context.split)
-        return batches[: max(1, round(len(batches) * self.context.fidelity))]
+        return self.problem.data.batches(self.context.split)[: self._parts[-1].stop]
 
     @cached_property
     def pieces(self) -> list[NDArray[np.intp]]:
-        """Sequences of each piece; every piece spans the text, which may be sorted by length."""
-        sizes = [len(batch.ids) for batch in self._batches]
-        spans = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-        return [np.concatenate([spans[i] for i in part]) for part in self._parts]
+        """Sequences of each piece, which spans the text."""
+        ends = np.cumsum([0, *(len(batch.ids) for batch in self._batches)])
+        return [np.arange(ends[part.start], ends[part.stop]) for part in self._parts]
 
-    @property
+    @cached_property
     def _parts(self) -> list[range]:
-        """Micro-batches of each piece."""
-        count = min(PIECES, len(self._batches))
-        return [range(first, len(self._batches), count) for first in range(count)]
+        """Micro-batches of each piece, as many pieces as make up the share that is asked for."""
+        data, split = self.problem.data, self.context.split
+        parts = data.pieces(split)
+        sizes = [sum(len(data.batches(split)[i].ids) for i in part) for part in parts]
+        enough = np.cumsum(sizes) >= self.context.fidelity * sum(sizes) - 0.5
+        return parts[: int(enough.argmax()) + 1]
 
     def judge(self, rows: NDArray[np.intp], piece: int) -> None:
         """Judge one piece of the text for some candidates, but for what is judged already."""

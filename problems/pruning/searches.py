@@ -32,6 +32,7 @@ from .sweep import Sweep
 from .tally import Tally, head_macs
 
 USABLE = {"encoder": "drift < 0.3", "lm": "kl < 0.5"}  # where a compromise is looked for
+FEWEST = 2  # sequences that a search may begin on
 DEFAULT_VARIANTS = ("removal", "heads", "width")
 
 
@@ -381,6 +382,15 @@ class Mixed:
             "layer": sum(b.ids.numel() for b in batches),
         }[self.sweep_order]  # fmt: skip
         return 64 * sum(len(b.ids) for b in batches) + positions * self._width + 4096
+
+    def low_fidelity(self, names: Sequence[str]) -> float:
+        """Share of the text that a search begins on: the least of :data:`FEWEST` sequences."""
+        if "spearman" in names:  # of pairs, which are judged whole
+            return 1.0
+        data = self.data
+        sizes = [sum(len(data.batches("search")[i].ids) for i in p) for p in data.pieces("search")]
+        ends = np.cumsum(sizes)
+        return float(ends[ends >= min(FEWEST, ends[-1])][0] / ends[-1])
 
     @property
     def bytes_beside(self) -> int:

@@ -1,0 +1,120 @@
+"""Before the search: a short search on a part of the data, which the search proper predicts from.
+
+Source: Peherstorfer, Willcox and Gunzburger, "Survey of multifidelity methods", SIAM Review 2018;
+what is found on the part is brought to the scale of the whole as in Kennedy and O'Hagan,
+"Predicting the output from a complex computer code when fast approximations are available",
+Biometrika 2000. The first generation is then no blind sample: it is what the part promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .config import RunConfig
+from .errors import ConfigError
+from .evaluate import Evaluator, Verdict
+from .genomes import Genomes
+from .phase import Phase
+from .problem import Array, Problem
+from .store import LOW
+from .streams import derive
+
+if TYPE_CHECKING:
+    from .run import Run
+
+WORTH = 0.5  # of judging a population on all data: what the short search costs
+SMALL = 0.125  # share of the data up to which a part is worth it unless it is asked for
+LARGEST = 0.5  # that may be asked for
+
+
+def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: bool) -> float:
+    """Share of the data that a run begins on; 0 where it begins on all of it.
+
+    Args:
+        config: Its ``algorithm.low_fidelity`` decides, else the problem does.
+        problem: May offer ``low_fidelity``.
+        names: Objectives and metrics candidates are judged by.
+        able: Whether the algorithm can make use of results on a part of the data.
+
+    Raises:
+        ConfigError: A share is asked for that is none, or that cannot be had.
+    """
+    asked = config.algorithm.settings.get("low_fidelity")
+    offers: Any = getattr(problem, "low_fidelity", None)
+    if asked is None:
+        share = float(offers(names)) if able and offers else 1.0
+        return share if share <= SMALL else 0.0
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 <= asked <= LARGEST:
+        raise ConfigError(
+            f"algorithm.low_fidelity must be a share of the data, at most {LARGEST}, or 0 to begin "
+            f"on all of it, got {asked!r}"
+        )
+    if asked and not able:
+        raise ConfigError(
+            "algorithm.low_fidelity needs predictions, and this search makes none",
+            hint="set algorithm.surrogate to true, or leave algorithm.low_fidelity out",
+        )
+    if asked and not offers:
+        raise ConfigError(
+            f"algorithm.low_fidelity needs a problem that can judge on a part of its data, and "
+            f"{type(problem).__name__} cannot",
+            hint="leave algorithm.low_fidelity out",
+        )
+    return float(asked)
+
+
+def low_phase(
+    run: Run, share: float, known: dict[bytes, Verdict], starts: Genomes | None
+) -> Phase | None:
+    """The search on a part of the data, as long as a run has not searched it; None without one.
+
+    Args:
+        run: Its problem, algorithm and log are used.
+        share: Of the data.
+        known: What is recorded of candidates on that part.
+        starts: Warm starts of the run.
+    """
+    from .run import build_algorithm
+
+    if not share:
+        return None
+    algorithm = build_algorithm(
+        run.config, run.problem.space, run.judges, starts,
+        seed=derive(run.config.seed, LOW) % 2**32,
+        variation=getattr(run.problem, "variation", None),
+    )  # fmt: skip
+    judge = Evaluator(
+        run.problem, run.judges, replace(run.context, fidelity=share),
+        run.desk.evaluator.planner, known, crew=run.crew,
+    )  # fmt: skip
+    return Phase(run.desk, LOW, algorithm, judge)
+
+
+def search_low(run: Run) -> None:
+    """Search the part of the data, once, and let the search proper know what was found."""
+    phase = run.low
+    if phase is None:
+        return
+    share, size = phase.evaluator.context.fidelity, run.config.algorithm.population
+    last = max(1, round(WORTH / share))
+    told: list[tuple[Genomes, Array, Array]] = []
+    try:
+        while phase.number < last:
+            if run.on_low:
+                what = f"a search on {share:.1%} of the data"
+                run.on_low(what, phase.number * size, last * size)
+            step = phase.advance()
+            if step is None:
+                break
+            told.append((step.genomes, *phase.told(step.evaluation)))
+    except KeyboardInterrupt:
+        run.file.event("interrupted", f"in generation {phase.number} of {LOW}")
+        raise
+    run.low = None
+    genomes, fitness, violation = zip(*told, strict=True)
+    known = Genomes.concat(*genomes), np.concatenate(fitness), np.concatenate(violation)
+    run.search.algorithm.inform(*known)  # type: ignore[attr-defined]
