@@ -115,6 +115,8 @@ def search_low(run: Run) -> None:
         run.file.event("interrupted", f"in generation {phase.number} of {LOW}")
         raise
     run.low = None
+    if not told:
+        return
     genomes, fitness, violation = zip(*told, strict=True)
     known = Genomes.concat(*genomes), np.concatenate(fitness), np.concatenate(violation)
     run.search.algorithm.inform(*known)  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ class Spent:
     """What one phase of a run took.
 
     Args:
-        origin: ``low fidelity``, ``search``, ``baseline:…``, ``validation`` or ``confirm``.
+        origin: ``search``, ``low fidelity``, ``baseline:…``, ``validation`` or ``confirm``.
         total: Seconds.
         parts: Seconds by part, in any order; what belongs to no part is ``rest``.
         counts: Work by name, as the problem counts it.
@@ -78,12 +78,12 @@ class Peak:
 
 
 def spent(view: RunView) -> list[Spent]:
-    """Every phase of a run that counted its work, in order; empty for older run files."""
+    """Every phase of a run that counted its work, the search first; empty for older run files."""
     found: dict[str, list[dict[str, float]]] = {}
     for (origin, _), counts in sorted(view.work.items()):
         found.setdefault(origin, []).append(dict(counts))
-    order = [LOW, SEARCH, *view.baselines, "validation", "confirm"]
-    rows = {LOW: view.low, SEARCH: view.generations, **view.baselines}
+    order = [SEARCH, LOW, *view.baselines, "validation", "confirm"]
+    rows = {SEARCH: view.generations, LOW: view.low, **view.baselines}
     return [
         _summed(origin, found[origin], sum(row.seconds for row in rows.get(origin, ())))
         for origin in order

@@ -39,6 +39,8 @@ def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[
     known, points = (front - low) / extent, (predicted - low) / extent
     hopeful = np.flatnonzero(nondominated(np.concatenate([known, points]))[len(known) :])
     chosen = hopeful[_cover(_undominated(known, rng), points[hopeful], n)]
+    if len(chosen) >= n:
+        return chosen.astype(np.intp)
     rest = np.setdiff1d(np.arange(len(points)), chosen)
     behind = np.array([(points[i] - known).max(axis=1).min() for i in rest])
     filling = rest[np.argsort(behind, kind="stable")] if len(rest) else rest

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from ..problem import Array
 
@@ -164,18 +165,19 @@ def evenly(n: int, most: int) -> NDArray[np.intp]:
 def _likeliest(x: Array, y: Array, differ: tuple[float, ...]) -> list[tuple[Kernel, Scale]]:
     """Per quantity the settings under which its values are most likely."""
     found: list[tuple[float, Kernel, Scale]] = []
-    scales = [[Scale.of(c, log) for log in _transforms(c)] for c in y.T]
+    scales = [(j, Scale.of(c, log)) for j, c in enumerate(y.T) for log in _transforms(c)]
+    scaled = np.column_stack([scale.forth(y[:, j]) for j, scale in scales])
+    stretches = [scale.stretch(y[:, j]) for j, scale in scales]
     for kernel, factor in _factors(x, differ):
         determinant = float(np.log(np.diag(factor)).sum())
-        for j, column in enumerate(y.T):
-            for scale in scales[j]:
-                white = np.linalg.solve(factor, scale.forth(column))
-                spread = max(float(white @ white) / len(x), 1e-300)  # the best amplitude
-                score = scale.stretch(column) - determinant - 0.5 * len(x) * np.log(spread)
-                if len(found) <= j:
-                    found.append((score, kernel, scale))
-                elif score > found[j][0] + 1e-9:
-                    found[j] = score, kernel, scale
+        white = solve_triangular(factor, scaled, lower=True, check_finite=False)
+        spreads = np.maximum((white**2).sum(axis=0) / len(x), 1e-300)  # the best amplitudes
+        for (j, scale), stretch, spread in zip(scales, stretches, spreads, strict=True):
+            score = stretch - determinant - 0.5 * len(x) * float(np.log(spread))
+            if len(found) <= j:
+                found.append((score, kernel, scale))
+            elif score > found[j][0] + 1e-9:
+                found[j] = score, kernel, scale
     return [(kernel, scale) for _, kernel, scale in found]
 
 

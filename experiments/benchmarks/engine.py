@@ -12,9 +12,10 @@ same values:
 - ``ladder``: the same, with the states of the two generations before.
 
 Then whole searches, where ``EVO_DATA`` has the trained model: plain NSGA-II; with races; with the
-surrogate; with both. The bar is the hypervolume that plain NSGA-II ends with, on one box. What is
-printed is the time in which ``edited`` would have judged what plain NSGA-II asked for, over that
-in which each search was first as good, its own thinking included.
+surrogate; begun on a part of the text, too; with all of these. The bar is the hypervolume that
+plain NSGA-II ends with, on one box. What is printed is the time in which ``edited`` would have
+judged what plain NSGA-II asked for, over that in which each search was first as good, its own
+thinking included.
 """
 
 from __future__ import annotations
@@ -47,10 +48,11 @@ MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m", LARGE)
 TEXTS = {"stories260K/hf": "tinystories", "books2m": "books"}
 FILES = {"tinystories": ("train.txt", "valid.txt"), "books": ("train.txt.xz", "valid.txt")}
 SEARCHES: dict[str, dict[str, Any]] = {
-    "plain": {"surrogate": False, "racing": 0.0},
-    "races": {"surrogate": False, "racing": 0.99},
-    "surrogate": {"surrogate": True, "racing": 0.0},
-    "both": {"surrogate": True, "racing": 0.99},
+    "plain": {"surrogate": False, "low": 0.0, "racing": 0.0},
+    "races": {"surrogate": False, "low": 0.0, "racing": 0.99},
+    "surrogate": {"surrogate": True, "low": 0.0, "racing": 0.0},
+    "part first": {"surrogate": True, "low": None, "racing": 0.0},
+    "all": {"surrogate": True, "low": None, "racing": 0.99},
 }
 
 
@@ -141,7 +143,11 @@ def searched(name: str, given: Any, scratch: Path, seed: int, how: str) -> RunVi
             "problem": {"id": "prune/mixed", **settings(name, scratch, given.sequences)},
             "objectives": ["drift" if name == "all-MiniLM-L6-v2" else "kl", "params"],
             "seed": seed, "validate": False,
-            "algorithm": {"id": "nsga2", "population": 48, "surrogate": own["surrogate"]},
+            "algorithm": {
+                "id": "nsga2", "population": given.searched_population,
+                "surrogate": own["surrogate"],
+                **({} if own["low"] is None else {"low_fidelity": own["low"]}),
+            },
             "stop": {"generations": given.searched},
             "evaluator": {"racing": own["racing"], "device": "cpu"},
         }
@@ -197,6 +203,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--searched", type=int, default=10, help="generations of a whole search")
+    parser.add_argument("--searched-population", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=3, help="0 leaves the searches out")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -143,11 +143,13 @@ def fair_parts(n: int) -> list[NDArray[np.intp]]:
     """Rows in parts of 1/16, 1/16, 1/8, 1/4 and 1/2 of n, each spread evenly over all of them.
 
     As many of the parts, from the first on, are a fair and ever larger sample of rows in any order,
-    such as that of a text or of lengths. Parts that would be empty are left out.
+    such as that of a text or of lengths. Fewer than 16 rows are one part.
     """
+    if n < 16:
+        return [np.arange(n, dtype=np.intp)]
     place = np.arange(n, dtype=np.intp) % 16
     parts = (place == 8, place == 0, place % 8 == 4, place % 4 == 2, place % 2 == 1)
-    return [np.flatnonzero(part) for part in parts if part.any()]
+    return [np.flatnonzero(part) for part in parts]
 
 
 def _batches(side: Any, tokens: int) -> list[Batch]:
