@@ -14,6 +14,7 @@ from families import checkpoint
 from safetensors import safe_open
 from torch import nn
 
+from evo import Context, Genomes
 from evo.cli import main
 from evo.config import RunConfig
 from evo.errors import ConfigError
@@ -83,6 +84,25 @@ def test_all_text_passes_a_block_before_the_next_one_is_touched(
         assert said.index(("fetch", depth)) < first[depth - 1]  # while the one before computes
     assert sweep._assembly._built.kept == {}
     assert sweep._assembly._built.bytes == 0
+
+
+def test_a_population_passes_each_block_once_though_its_text_has_parts(
+    folder: Path, monkeypatch: Any
+) -> None:
+    sizes = {"calibration": 4, "search": 24, "validation": 2}
+    problem = problem_of(folder, sizes=sizes, traversal="layer")
+    problem.reader("search")  # the dense model's own pass
+    dropped: list[Any] = []
+    monkeypatch.setattr(paging, "drop", dropped.append)
+    batch = problem.batch(Genomes({"choices": population(problem)}), Context())
+    found = batch.readings
+
+    assert len(batch.pieces) == 5
+    assert len(dropped) == len(problem.pretrained.blocks)
+    other = problem.batch(Genomes({"choices": batch.choices}), Context())
+    for piece in reversed(range(5)):
+        other.judge(np.arange(12), piece)
+    assert np.allclose(other.readings, found, atol=1e-6)
 
 
 # -- mapped weights --------------------------------------------------------------------------------

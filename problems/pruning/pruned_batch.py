@@ -49,6 +49,9 @@ class PrunedBatch:
     @property
     def readings(self) -> NDArray[np.float64]:
         """Cross-entropy and KL, or drift, per candidate and sequence, (n, B, 2 or 1)."""
+        if not self._judged.any():  # in one pass, which may read each block's weights from a file
+            self.read[:] = self._swept(self.choices, range(len(self._batches)))
+            self._judged[:] = True
         for piece in range(len(self.pieces)):
             self.judge(np.arange(len(self), dtype=np.intp), piece)
         return self.read
@@ -86,13 +89,14 @@ class PrunedBatch:
         """Judge one piece of the text for some candidates, but for what is judged already."""
         todo = rows[~self._judged[rows, piece]]
         if len(todo):
-            sweep, reader = (
-                self.problem.sweep(self.context.device),
-                self.problem.reader(self.context.split),
-            )
-            found = sweep(self.choices[todo], self._batches, reader, self._parts[piece])
+            found = self._swept(self.choices[todo], self._parts[piece])
             self.read[np.ix_(todo, self.pieces[piece])] = found
             self._judged[todo, piece] = True
+
+    def _swept(self, choices: NDArray[Any], batches: range) -> NDArray[np.float64]:
+        """Readings of some candidates on some micro-batches."""
+        sweep = self.problem.sweep(self.context.device)
+        return sweep(choices, self._batches, self.problem.reader(self.context.split), batches)
 
     def taken(self, rows: NDArray[np.intp]) -> PrunedBatch:
         """Some of the candidates, with what was judged of them."""
