@@ -20,8 +20,9 @@ from .evaluate import Evaluator
 from .genomes import Genomes
 from .phase import Phase
 from .problem import Array, Baseline, Evaluation, Tell
-from .store import SEARCH, read_run
+from .store import LOW, SEARCH, read_run
 from .streams import derive, stream
+from .view import low_worth
 
 if TYPE_CHECKING:
     from .run import Run
@@ -140,13 +141,18 @@ def _baselines(run: Run) -> list[tuple[str, Algorithm]]:
 
 
 def _compete(run: Run, origin: str, algorithm: Algorithm, tell: Progress) -> None:
-    """Let a baseline spend as many evaluations as the search did."""
-    phase, total = Phase(run.desk, origin, algorithm), run.search.evaluations
+    """Let a baseline spend as much as the search did, on a part of the data and on all of it."""
+    phase, total = Phase(run.desk, origin, algorithm), run.search.evaluations + _worth(run)
     while phase.evaluations < total:
         tell(origin, phase.evaluations, total)
         if phase.advance(total - phase.evaluations) is None:
             break
     tell(origin, phase.evaluations, total)
+
+
+def _worth(run: Run) -> int:
+    """Evaluations on all data that cost as much as the search on a part of the data."""
+    return low_worth(run.file.meta(), run.file.generations(LOW))
 
 
 def _own(run: Run, tell: Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,6 +154,11 @@ class RunView:
         return sum(row.seconds for row in (*self.low, *self.generations))
 
     @property
+    def low_worth(self) -> int:
+        """See :func:`low_worth`."""
+        return low_worth(self.meta, self.low)
+
+    @property
     def searched(self) -> NDArray[np.intp]:
         """Indices of the columns the search compared by, shape (m,)."""
         return np.flatnonzero([c.searched for c in self.columns])
@@ -167,6 +173,12 @@ class RunView:
         """Rows of the front, sorted by the first objective, best first; shape (k,)."""
         rows = np.flatnonzero(self.candidates.on_front)
         return rows[np.argsort(self.fitness[rows, 0], kind="stable")]
+
+
+def low_worth(meta: Mapping[str, Any], low: Sequence[GenerationRow]) -> int:
+    """Evaluations on all data that cost as much as a search on a part of the data, rounded up."""
+    share = float(meta.get("low_fidelity", 0.0))
+    return math.ceil(share * sum(row.evaluated for row in low))
 
 
 def read_run(folder: str | Path, *, genomes: bool = True, low: bool = False) -> RunView:

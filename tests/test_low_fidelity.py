@@ -20,6 +20,7 @@ from evo.errors import ConfigError
 from evo.indicators import nondominated, unit_hypervolume
 from evo.problem import Objective
 from evo.profiling import spent
+from evo.report.facts import gather
 from evo.run import Run
 from evo.view import LOW, SEARCH, read_run, read_standing
 from problems.pruning.data import fair_parts
@@ -206,6 +207,22 @@ def test_a_part_pays(tmp_path):
 
         won.append(filled(told["low"], 0) - filled(told["none"], 1))  # 12 against 16 whole
     assert min(won) > 0
+
+
+def test_curves_count_what_the_part_cost(folder):
+    (curve,) = gather([read_run(folder)]).curves
+
+    assert curve.evaluations.tolist() == [8 + 4, 16 + 4, 24 + 4]
+    assert read_run(folder).low_worth == 4
+
+
+def test_baselines_may_spend_what_the_part_cost(tmp_path):
+    given = RunConfig.from_mapping(config().to_mapping() | {"baseline": True})
+    view = finished(given, tmp_path / "run")
+
+    spent_on = {k: sum(g.evaluated for g in v) for k, v in view.baselines.items()}
+    assert spent_on["baseline:random"] == 24 + 64 / 16
+    assert sum(g.evaluated for g in view.generations) == 24
 
 
 def test_zero_a_warm_start_and_a_plain_search_begin_on_all_data(tmp_path, folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,7 +64,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """How one run got there: k steps, each after one generation or block."""
+    """How one run got there: k steps, each after one generation or block.
+
+    ``evaluations`` count as many more as a search on a part of the data was worth.
+    """
 
     evaluations: NDArray[np.int64]  # (k,)
     minutes: Array  # (k,), NaN where no clock was kept
@@ -345,7 +348,8 @@ def _curve(
     ends = [mine[born <= g.number] for g in done]
     minutes = np.array([spent[g.number] for g in done], dtype=np.float64)
     known = [g.hypervolume for g in done] if own else None
-    return _grow(pool, ends, minutes, box, tuple(c for c in columns if c.searched), known)
+    curve = _grow(pool, ends, minutes, box, tuple(c for c in columns if c.searched), known)
+    return replace(curve, evaluations=curve.evaluations + view.low_worth)
 
 
 def _grow(
