@@ -46,7 +46,7 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
     asked = config.algorithm.settings.get("low_fidelity")
     offers: Any = getattr(problem, "low_fidelity", None)
     if asked is None:
-        share = float(offers(names)) if able and offers else 1.0
+        share = float(offers(names, 0.0)) if able and offers else 1.0
         return share if share <= SMALL else 0.0
     if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 <= asked <= LARGEST:
         raise ConfigError(
@@ -64,7 +64,7 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
             f"{type(problem).__name__} cannot",
             hint="leave algorithm.low_fidelity out",
         )
-    return float(asked)
+    return float(offers(names, asked)) if asked else 0.0
 
 
 def low_phase(

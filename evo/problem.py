@@ -246,9 +246,10 @@ class Problem(Protocol):
       run adds up per generation for `evo profile`; seconds as ``seconds.PART``;
     - ``variation -> Mapping[str, Any]``: settings of the algorithm that suit it: operators by role,
       e.g. ``crossover``, and ``surrogate``; the configuration's own come first;
-    - ``low_fidelity(names) -> float``: the share of its data that candidates may be judged on
-      while the search begins, given as ``Context.fidelity``, where they are judged by these
-      objectives and metrics; 1 where that would save nothing;
+    - ``low_fidelity(names, asked) -> float``: the share of its data, ``asked`` or the next it can
+      judge on, that candidates are judged on while the search begins, given as
+      ``Context.fidelity``, where they are judged by these objectives and metrics; the least that
+      tells enough where ``asked`` is 0, and 1 where a part would save nothing;
     - ``validation -> bool``: whether ``Context.split="validation"`` means other data;
     - ``confirm(genomes, values) -> Mapping[str, Array]``: slower, truer values for a front;
     - ``export(genomes, folder, *, expected) -> Mapping``: build one candidate (n = 1) on disk;

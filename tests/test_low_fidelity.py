@@ -46,9 +46,9 @@ class Parts:
     def batch(self, genomes: Genomes, context: Context) -> Any:
         return Losses(self, genomes["choices"].astype(float), context.fidelity)
 
-    def low_fidelity(self, names: Any) -> float:
+    def low_fidelity(self, names: Any, asked: float) -> float:
         assert list(names) == ["loss", "size"]
-        return 1 / 16
+        return asked or 1 / 16
 
     def work(self) -> dict[str, float]:
         return {"tokens": float(self.judged)}
@@ -319,6 +319,7 @@ def test_a_part_of_the_text_is_judged_as_it_is_in_the_whole(tmp_path, family):
     assert np.allclose(judge(part), expected, atol=1e-5)
     assert part.readings.shape[1] == 2
     assert problem.low_fidelity(["spearman", "params"]) == 1.0
+    assert problem.low_fidelity(["params"], 0.2) == 8 / 32  # the next that can be judged on
     longer = problem.batch(genomes, Context(fidelity=0.2)).readings
     assert longer.shape[1] == 8  # the fewest whole pieces that are enough
 

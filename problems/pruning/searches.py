@@ -383,14 +383,15 @@ class Mixed:
         }[self.sweep_order]  # fmt: skip
         return 64 * sum(len(b.ids) for b in batches) + positions * self._width + 4096
 
-    def low_fidelity(self, names: Sequence[str]) -> float:
-        """Share of the text that a search begins on: the least of :data:`FEWEST` sequences."""
+    def low_fidelity(self, names: Sequence[str], asked: float = 0.0) -> float:
+        """Share of the text that a search begins on: that asked for, :data:`FEWEST` at least."""
         if "spearman" in names:  # of pairs, which are judged whole
             return 1.0
         data = self.data
         sizes = [sum(len(data.batches("search")[i].ids) for i in p) for p in data.pieces("search")]
         ends = np.cumsum(sizes)
-        return float(ends[ends >= min(FEWEST, ends[-1])][0] / ends[-1])
+        least = min(max(FEWEST, asked * ends[-1] - 0.5), ends[-1])
+        return float(ends[ends >= least][0] / ends[-1])
 
     @property
     def bytes_beside(self) -> int:
