@@ -8,8 +8,9 @@ Biometrika 2000. The first generation is then no blind sample: it is what the pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from .evaluate import Evaluator, Verdict
 from .genomes import Genomes
 from .phase import Phase
 from .problem import Array, Problem
-from .store import LOW
+from .store import LOW, SEARCH
 from .streams import derive
 
 if TYPE_CHECKING:
     from .run import Run
 
-WORTH = 0.5  # of judging a population on all data: what the short search costs
+ENOUGH = 128  # candidates: with more, choosing them takes longer than they save
+WORTH = 0.5  # of judging a population on all data, and of the minutes: what it may cost
 SMALL = 0.125  # share of the data up to which a part is worth it unless it is asked for
 LARGEST = 0.5  # that may be asked for
 
@@ -64,12 +66,30 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
             f"{type(problem).__name__} cannot",
             hint="leave algorithm.low_fidelity out",
         )
-    return float(offers(names, asked)) if asked else 0.0
+    if not asked:
+        return 0.0
+    share = float(offers(names, asked))
+    if share > LARGEST:
+        raise ConfigError(
+            f"algorithm.low_fidelity is {asked:g}, but the least part of the data that can be judged "
+            f"by {', '.join(names)} is {share:g} of it, more than {LARGEST}",
+            hint="give more data, or leave algorithm.low_fidelity out",
+        )
+    return share
 
 
-def low_phase(
+@dataclass(slots=True)
+class LowSearch:
+    """The search on a part of the data: how far it is, and what each of its generations told."""
+
+    phase: Phase
+    share: float
+    told: list[tuple[Genomes, Array, Array]] = field(default_factory=list)
+
+
+def low_search(
     run: Run, share: float, known: dict[bytes, Verdict], starts: Genomes | None
-) -> Phase | None:
+) -> LowSearch | None:
     """The search on a part of the data, as long as a run has not searched it; None without one.
 
     Args:
@@ -91,21 +111,20 @@ def low_phase(
         run.problem, run.judges, replace(run.context, fidelity=share),
         run.desk.evaluator.planner, known, crew=run.crew,
     )  # fmt: skip
-    return Phase(run.desk, LOW, algorithm, judge)
+    return LowSearch(Phase(run.desk, LOW, algorithm, judge), share)
 
 
 def search_low(run: Run) -> None:
     """Search the part of the data, once, and let the search proper know what was found."""
-    phase = run.low
-    if phase is None:
+    if run.low is None:
         return
-    share, size = phase.evaluator.context.fidelity, run.config.algorithm.population
-    last = max(1, round(WORTH / share))
-    told: list[tuple[Genomes, Array, Array]] = []
+    phase, told = run.low.phase, run.low.told
+    size = run.config.algorithm.population
+    last = max(1, min(round(WORTH / run.low.share), max(2, math.ceil(ENOUGH / size))))
     try:
-        while phase.number < last:
+        while phase.number < last and not _over(run, phase.number):
             if run.on_low:
-                what = f"a search on {share:.1%} of the data"
+                what = f"a search on {run.low.share:.1%} of the data"
                 run.on_low(what, phase.number * size, last * size)
             step = phase.advance()
             if step is None:
@@ -115,8 +134,16 @@ def search_low(run: Run) -> None:
         run.file.event("interrupted", f"in generation {phase.number} of {LOW}")
         raise
     run.low = None
-    if not told:
+    if not told:  # nothing was asked for
         return
     genomes, fitness, violation = zip(*told, strict=True)
     known = Genomes.concat(*genomes), np.concatenate(fitness), np.concatenate(violation)
     run.search.algorithm.inform(*known)  # type: ignore[attr-defined]
+
+
+def _over(run: Run, number: int) -> bool:
+    """Whether the part was left after so many generations, as the log and its minutes have it."""
+    if run.file.generation(SEARCH, 0) is not None:
+        return run.file.generation(LOW, number) is None
+    spent = sum(row.seconds for row in run.file.generations(LOW)[:number]) / 60
+    return number > 0 and run.stop.minutes is not None and spent >= WORTH * run.stop.minutes

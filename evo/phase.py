@@ -95,13 +95,13 @@ class Step:
 class Phase:
     """The search or one baseline: an algorithm, its origin, and how far it is.
 
-    ``evaluator`` judges instead of the desk's where this phase sees other data than the search.
+    ``own`` judges instead of the desk's evaluator where this phase sees other data than the search.
     """
 
     desk: Desk
     origin: str
     algorithm: Algorithm
-    evaluator: Evaluator = None  # type: ignore[assignment]
+    own: Evaluator | None = None
     number: int = 0
     front: Front = field(init=False)
     evaluations: int = 0
@@ -113,8 +113,12 @@ class Phase:
     _keys: dict[int, bytes] = field(default_factory=dict)  # of the front, by id
 
     def __post_init__(self) -> None:
-        self.evaluator = self.evaluator or self.desk.evaluator
         self.front = Front(self.evaluator.judges.n_searched)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What judges its candidates."""
+        return self.own or self.desk.evaluator
 
     def advance(self, room: int | None = None) -> Step | None:
         """Replay or judge the next generation; None when nothing new is asked for.

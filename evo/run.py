@@ -33,7 +33,7 @@ from .evaluate import (
 from .finish import Progress, Result, finish
 from .folders import default_folder
 from .genomes import Genomes
-from .low_fidelity import low_phase, low_share, search_low
+from .low_fidelity import low_search, low_share, search_low
 from .phase import Desk, Phase, Step
 from .problem import Context, Evaluation, Problem, describe_part
 from .registry import build, build_problem, load, resolve
@@ -105,7 +105,7 @@ class Run:
         self.crew: Crew | None = None
         self.desk, verdicts = _desk(self, meta)
         self.search = Phase(self.desk, SEARCH, algorithm)
-        self.low = low_phase(self, float(meta.get("low_fidelity", 0.0)), verdicts, starts)
+        self.low = low_search(self, float(meta.get("low_fidelity", 0.0)), verdicts, starts)
         self.reason = ""
         self.on_low: Progress | None = None  # told how far the search on a part of the data is
 

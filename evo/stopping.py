@@ -29,7 +29,7 @@ def stop_reason(stop: StopConfig, file: RunFile, stall_from: int = 0) -> str | N
         return f"after {len(rows)} generations"
     if stop.evaluations is not None and evaluations >= stop.evaluations:
         return f"after {evaluations} evaluations"
-    if stop.minutes is not None and minutes >= stop.minutes:
+    if rows and stop.minutes is not None and minutes >= stop.minutes:
         return f"after {minutes:.1f} active minutes"
     if stop.stall is not None and stalled(rows, stop.stall, stall_from):
         return f"the hypervolume has not grown for {stop.stall} generations"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from families import checkpoint
+from test_racing import finished
 from test_resume import contents, go, interrupt
 
 from evo import Choice, Context, Genomes, SearchSpace
@@ -23,6 +24,7 @@ from evo.profiling import spent
 from evo.report.facts import gather
 from evo.run import Run
 from evo.view import LOW, SEARCH, read_run, read_standing
+from evo.watch.pages import _state
 from problems.pruning.data import fair_parts
 from problems.pruning.searches import Mixed
 
@@ -76,13 +78,6 @@ def config(problem: str = "Parts", **own: Any) -> RunConfig:
             "stop": {"generations": 3}, "evaluator": {"chunk": 5}, "seed": 1,
         }
     )  # fmt: skip
-
-
-def finished(given: RunConfig, folder: Any) -> Any:
-    with Run.create(given, folder) as run:
-        list(run)
-        run.finish()
-    return read_run(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -225,6 +220,19 @@ def test_baselines_may_spend_what_the_part_cost(tmp_path):
     assert sum(g.evaluated for g in view.generations) == 24
 
 
+@pytest.mark.parametrize(
+    ("share", "population", "generations"),
+    [(1 / 16, 8, 8), (1 / 16, 16, 8), (1 / 16, 48, 3), (1 / 16, 200, 2), (0.5, 8, 1)],
+)
+def test_the_part_is_left_at_half_a_generation_s_price_or_with_enough(
+    tmp_path, share, population, generations
+):
+    """0.5 / share generations, but no more than hold 128 candidates, of these two at least."""
+    given = config(low_fidelity=share, population=population).override("stop.generations", 1)
+
+    assert len(finished(given, tmp_path / "run").low) == generations
+
+
 def test_zero_a_warm_start_and_a_plain_search_begin_on_all_data(tmp_path, folder):
     assert not finished(config(low_fidelity=0), tmp_path / "zero").low
     assert not finished(config(surrogate=False), tmp_path / "plain").low
@@ -296,6 +304,38 @@ def test_what_is_going_on_is_told_while_the_part_is_searched(tmp_path):
     assert [done for _, done, _ in told] == list(range(0, 64, 8))
 
 
+def test_a_search_that_was_interrupted_on_the_part_goes_on_with_all_it_was_told(tmp_path):
+    given, told = config(), []
+
+    def stop(what: str, done: int, total: int) -> None:
+        told.append(done)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with Run.create(given, tmp_path / "run") as run:
+        run.on_low = stop
+        with pytest.raises(KeyboardInterrupt):
+            list(run)
+        assert "generation 2 of those on a part" in _state(read_run(tmp_path / "run"), True)
+        assert len(list(run)) == 3
+        run.finish()
+    with Run.create(given, tmp_path / "other") as run:
+        list(run)
+        run.finish()
+    assert contents(tmp_path / "run") == contents(tmp_path / "other")
+
+
+def test_a_limit_on_minutes_leaves_half_of_them_to_the_search(tmp_path):
+    given = RunConfig.from_mapping(config().to_mapping() | {"stop": {"minutes": 1e-6}})
+    view = finished(given, tmp_path / "run")
+
+    assert len(view.low) == 1
+    assert len(view.generations) == 1
+    with Run.resume(tmp_path / "run", more_generations=1) as run:  # which lifts the limit
+        assert len(list(run)) == 2
+    assert len(read_run(tmp_path / "run").low) == 1
+
+
 # -- pruned models ---------------------------------------------------------------------------------
 
 
@@ -315,7 +355,8 @@ def test_a_part_of_the_text_is_judged_as_it_is_in_the_whole(tmp_path, family):
 
     assert share == 2 / 32
     column = 1 if problem.kind == "lm" else 0
-    expected = whole.readings[:, :2, column].mean(1)
+    rows = fair_parts(32)[0]
+    expected = whole.readings[:, rows, column].mean(1)
     assert np.allclose(judge(part), expected, atol=1e-5)
     assert part.readings.shape[1] == 2
     assert problem.low_fidelity(["spearman", "params"]) == 1.0
@@ -331,6 +372,27 @@ def test_too_little_text_is_searched_whole(tmp_path):
     )  # fmt: skip
 
     assert problem.low_fidelity(["kl", "params"]) == 1.0
+    given = {
+        "problem": {"id": "prune/mixed", "model": str(tmp_path / "llama"), "length": 16,
+                    "variants": ["removal"], "cache": "off",
+                    "sizes": {"calibration": 4, "search": 8, "validation": 2}},
+        "algorithm": {"id": "nsga2", "population": 4, "low_fidelity": 0.25},
+        "objectives": ["kl", "params"],
+    }  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"low_fidelity is 0\.25, but the least part .* is 1 of it"
+    ):
+        Run.create(RunConfig.from_mapping(given), tmp_path / "run")
+
+
+def test_nobody_is_judged_without_a_pass(tmp_path):
+    problem = Mixed(
+        model=str(checkpoint("llama", tmp_path / "llama")), variants=["removal"], length=16,
+        sizes={"calibration": 4, "search": 8, "validation": 2}, cache="off",
+    )  # fmt: skip
+    nobody = Genomes({"choices": np.zeros((0, len(problem.table)), dtype=np.int16)})
+
+    assert problem.batch(nobody, Context()).readings.shape == (0, 8, 2)
 
 
 def test_most_improving_from_corners_prefers_the_middle_of_a_front():

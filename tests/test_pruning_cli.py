@@ -121,8 +121,7 @@ def test_a_run_shows_model_text_and_choices(finished: Path, capsys: Any) -> None
     meta = said_json(capsys, ["show", str(finished), "--json"])["meta"]
 
     assert set(meta["problem"]) == {
-        "model", "variants", "calibration text", "search text", "ordered search text",
-        "validation text",
+        "model", "variants", "calibration text", "search text", "validation text",
     }  # fmt: skip
     assert main(["show", str(finished)]) == 0
     assert "kl ↓  params ↓  kv_bytes ↓  perplexity ↓ (recorded)" in capsys.readouterr().out

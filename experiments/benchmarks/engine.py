@@ -47,12 +47,12 @@ LARGE = "random-24x512"  # blocks and vocabulary as models in use have them
 MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m", LARGE)
 TEXTS = {"stories260K/hf": "tinystories", "books2m": "books"}
 FILES = {"tinystories": ("train.txt", "valid.txt"), "books": ("train.txt.xz", "valid.txt")}
-SEARCHES: dict[str, dict[str, Any]] = {
-    "plain": {"surrogate": False, "low": 0.0, "racing": 0.0},
-    "races": {"surrogate": False, "low": 0.0, "racing": 0.99},
-    "surrogate": {"surrogate": True, "low": 0.0, "racing": 0.0},
-    "part first": {"surrogate": True, "low": None, "racing": 0.0},
-    "all": {"surrogate": True, "low": None, "racing": 0.99},
+SEARCHES: dict[str, tuple[dict[str, Any], float]] = {  # of the algorithm; racing
+    "plain": ({"surrogate": False}, 0.0),
+    "races": ({"surrogate": False}, 0.99),
+    "surrogate": ({"surrogate": True, "low_fidelity": 0}, 0.0),
+    "part first": ({"surrogate": True}, 0.0),
+    "all": ({"surrogate": True}, 0.99),
 }
 
 
@@ -135,24 +135,20 @@ def judged(name: str, problem: Mixed, given: Any) -> dict[str, Any]:
     return {way: statistics.median(many) for way, many in seconds.items()}
 
 
-def searched(name: str, given: Any, scratch: Path, seed: int, how: str) -> RunView:
-    """A finished search; quality and parameters, submodules removed or narrowed."""
-    own = SEARCHES[how]
+def searched(
+    given: dict[str, Any], folder: Path, *, seed: int, algorithm: dict[str, Any],
+    stop: dict[str, Any], racing: float = 0.0, constraints: tuple[str, ...] = (),
+) -> RunView:  # fmt: skip
+    """A finished search of the pruning problem with such settings; quality and parameters."""
     config = RunConfig.from_mapping(
         {
-            "problem": {"id": "prune/mixed", **settings(name, scratch, given.sequences)},
-            "objectives": ["drift" if name == "all-MiniLM-L6-v2" else "kl", "params"],
-            "seed": seed, "validate": False,
-            "algorithm": {
-                "id": "nsga2", "population": given.searched_population,
-                "surrogate": own["surrogate"],
-                **({} if own["low"] is None else {"low_fidelity": own["low"]}),
-            },
-            "stop": {"generations": given.searched},
-            "evaluator": {"racing": own["racing"], "device": "cpu"},
+            "problem": {"id": "prune/mixed", **given},
+            "objectives": ["kl" if "model" in given else "drift", "params"],
+            "constraints": list(constraints), "seed": seed, "validate": False,
+            "algorithm": algorithm, "stop": stop,
+            "evaluator": {"racing": racing, "device": "cpu"},
         }
     )  # fmt: skip
-    folder = scratch / f"{name.replace('/', '-')}-{seed}-{how}"
     with Run.create(config, folder) as run:
         list(run)
         run.finish()
@@ -181,7 +177,15 @@ def raced(name: str, given: Any, scratch: Path, per_candidate: float) -> dict[st
     """Per search: how many times sooner it was as good as plain NSGA-II judged by ``edited``."""
     ratios: dict[str, list[float]] = {how: [] for how in SEARCHES}
     for seed in range(given.seeds):
-        views = {how: searched(name, given, scratch, seed, how) for how in SEARCHES}
+        views = {
+            how: searched(
+                settings(name, scratch, given.sequences),
+                scratch / f"{name.replace('/', '-')}-{seed}-{how}",
+                seed=seed, racing=racing, stop={"generations": given.searched},
+                algorithm={"id": "nsga2", "population": given.searched_population, **own},
+            )
+            for how, (own, racing) in SEARCHES.items()
+        }  # fmt: skip
         fronts = {how: v.fitness[v.candidates.on_front] for how, v in views.items()}
         box = Box.spanning(np.concatenate(list(fronts.values())))
         bar = float(box.hypervolume(fronts["plain"]))

@@ -33,18 +33,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from engine import edited, settings, volume
+from engine import edited, searched, settings, volume
 from numpy.typing import NDArray
 from sweep import generations, one_at_a_time, timed
 
 from evo.archive import Box
-from evo.config import RunConfig
 from evo.genomes import Genomes
 from evo.indicators import nondominated
 from evo.problem import Context
-from evo.run import Run
 from evo.streams import stream
-from evo.view import LOW, SEARCH, RunView, read_run
+from evo.view import LOW, SEARCH, RunView
 from problems.pruning.methods.evopress_depth import Depth
 from problems.pruning.methods.evopress_sparsity import Sparsity
 from problems.pruning.searches import Mixed
@@ -56,10 +54,10 @@ SPACES: dict[str, dict[str, Any]] = {
 }
 TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7)  # of the weights, each a search of EvoPress
 OTHERS = ("evopress", "nsga2", "random")
-SEARCHES: dict[str, tuple[str, bool, float]] = {  # algorithm, surrogate, racing
-    "evo": ("nsga2", True, 0.99),
-    "nsga2": ("nsga2", False, 0.0),
-    "random": ("random", False, 0.0),
+SEARCHES: dict[str, tuple[dict[str, Any], float]] = {  # algorithm; racing
+    "evo": ({"id": "nsga2", "surrogate": True}, 0.99),
+    "nsga2": ({"id": "nsga2", "surrogate": False}, 0.0),
+    "random": ({"id": "random"}, 0.0),
 }
 Curve = list[tuple[float, float, float]]  # tokens, seconds, hypervolume
 
@@ -90,29 +88,6 @@ def evopress(
     return np.array(found), tokens
 
 
-def searched(
-    given: dict[str, Any], how: str, seed: int, least: float, wanted: Any, folder: Path
-) -> RunView:
-    """A finished run of which no candidate has fewer than the least parameters."""
-    algorithm, surrogate, racing = SEARCHES[how]
-    own = {"surrogate": surrogate} if algorithm == "nsga2" else {}
-    config = RunConfig.from_mapping(
-        {
-            "problem": {"id": "prune/mixed", **given},
-            "objectives": ["kl" if "model" in given else "drift", "params"],
-            "constraints": [f"params >= {least:.0f}"],
-            "seed": seed, "validate": False,
-            "algorithm": {"id": algorithm, "population": wanted.population, **own},
-            "stop": {"evaluations": wanted.evaluations},
-            "evaluator": {"racing": racing, "device": "cpu"},
-        }
-    )  # fmt: skip
-    with Run.create(config, folder) as run:
-        list(run)
-        run.finish()
-    return read_run(folder)
-
-
 def curve(view: RunView, box: Box, per_token: float | None) -> Curve:
     """After each generation; with a price of a token, seconds are what tokens would have cost."""
     tokens = sum(view.work[(LOW, g.number)]["tokens"] for g in view.low)
@@ -137,10 +112,15 @@ def one_seed(
     """Curves of all four, and how much sooner ``evo`` was as good as each of the others."""
     outcomes, spent = evopress(problem, wanted.space, seed, wanted.scale)
     ours = [how for how in SEARCHES if how == "evo" or how in wanted.against]
-    least = outcomes[:, 1].min()
-    views = {
-        how: searched(given, how, seed, least, wanted, scratch / f"{how}-{seed}") for how in ours
-    }
+    views = {}
+    for how in ours:
+        algorithm, racing = SEARCHES[how]
+        views[how] = searched(
+            given, scratch / f"{how}-{seed}", seed=seed, racing=racing,
+            algorithm=algorithm | {"population": wanted.population},
+            stop={"evaluations": wanted.evaluations},
+            constraints=(f"params >= {outcomes[:, 1].min():.0f}",),
+        )  # fmt: skip
     dense = values(problem, np.zeros((1, len(problem.table.sites)), dtype=np.int16))
     box = Box.spanning(np.concatenate([dense, outcomes]))
     curves = {

@@ -20,38 +20,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from engine import settings
+from engine import searched, settings
 from front import MODELS, SPACES, Curve, at, curve, reached
 
 from evo.archive import Box
-from evo.config import RunConfig
-from evo.run import Run
-from evo.view import RunView, read_run
-
-
-def searched(given: dict[str, Any], seed: int, low: bool, wanted: Any, folder: Path) -> RunView:
-    """A finished run."""
-    algorithm = {"id": "nsga2", "population": wanted.population, "surrogate": True}
-    config = RunConfig.from_mapping(
-        {
-            "problem": {"id": "prune/mixed", **given},
-            "objectives": ["kl" if "model" in given else "drift", "params"],
-            "seed": seed, "validate": False,
-            "algorithm": algorithm if low else algorithm | {"low_fidelity": 0},
-            "stop": {"evaluations": wanted.evaluations}, "evaluator": {"device": "cpu"},
-        }
-    )  # fmt: skip
-    with Run.create(config, folder) as run:
-        list(run)
-        run.finish()
-    return read_run(folder)
 
 
 def curves(given: dict[str, Any], seed: int, wanted: Any, scratch: Path) -> dict[bool, Curve]:
     """Tokens, seconds and hypervolume after each generation, with and without."""
+    own = {"id": "nsga2", "population": wanted.population, "surrogate": True}
     views = {
-        low: searched(given, seed, low, wanted, scratch / f"{seed}-{low}") for low in (True, False)
-    }
+        low: searched(
+            given, scratch / f"{seed}-{low}", seed=seed, stop={"evaluations": wanted.evaluations},
+            algorithm=own if low else own | {"low_fidelity": 0},
+        )
+        for low in (True, False)
+    }  # fmt: skip
     fronts = [view.fitness[view.candidates.on_front] for view in views.values()]
     box = Box.spanning(np.concatenate(fronts))
     return {low: curve(view, box, None) for low, view in views.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +34,14 @@ class Batch:
     mask: torch.Tensor | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A part of a split: which of its sequences, in their order, and these in micro-batches."""
+
+    rows: NDArray[np.intp]
+    batches: list[Batch]
+
+
 @dataclass(frozen=True, eq=False)
 class PairBatches:
     """Sentence pairs, tokenised: all left sentences, then all right ones."""
@@ -62,15 +69,9 @@ class Data:
         self.facts = dict(splits.facts)
         sides = {name: getattr(splits, name) for name in SPLITS}
         self.fingerprints = {name: side.fingerprint for name, side in sides.items()}
-        self._batches, self._pieces = {}, {}
-        for name, side in sides.items():
-            parts = fair_parts(len(side)) if name == "search" else [np.arange(len(side))]
-            made = [_batches(side.take(part.tolist()), tokens_at_once) for part in parts]
-            ends = np.cumsum([len(some) for some in made]).tolist()
-            self._batches[name] = [batch for some in made for batch in some]
-            self._pieces[name] = list(map(range, [0, *ends[:-1]], ends))
-        ordered = b"".join(batch.ids.numpy().tobytes() for batch in self._batches["search"])
-        self.fingerprints["ordered search"] = hashlib.blake2b(ordered, digest_size=16).hexdigest()
+        self._sides = sides
+        self._batches = {name: _batches(side, tokens_at_once) for name, side in sides.items()}
+        self._parts: dict[str, list[Part]] = {}
         self._pairs = pairs
         self.attended = _attended(sides["search"], causal, window)
 
@@ -113,9 +114,15 @@ class Data:
         """Micro-batches of a split, always the same objects."""
         return self._batches[split]
 
-    def pieces(self, split: str) -> list[range]:
-        """Micro-batches by the part of the text that they hold; see :func:`fair_parts`."""
-        return self._pieces[split]
+    def parts(self, split: str) -> list[Part]:
+        """The same sequences in fair parts, see :func:`fair_parts`, always the same objects."""
+        if split not in self._parts:
+            side = self._sides[split]
+            self._parts[split] = [
+                Part(rows, _batches(side.take(rows.tolist()), self.tokens_at_once))
+                for rows in fair_parts(len(side))
+            ]
+        return self._parts[split]
 
     def pairs(self, split: str) -> PairBatches | None:
         """Sentence pairs of a split, or None."""

@@ -13,7 +13,7 @@ from evo.problem import Context
 from . import quality
 
 if TYPE_CHECKING:
-    from .data import Batch
+    from .data import Part
     from .searches import Mixed
 
 
@@ -48,55 +48,55 @@ class PrunedBatch:
 
     @property
     def readings(self) -> NDArray[np.float64]:
-        """Cross-entropy and KL, or drift, per candidate and sequence, (n, B, 2 or 1)."""
-        if not self._judged.any():  # in one pass, which may read each block's weights from a file
-            self.read[:] = self._swept(self.choices, range(len(self._batches)))
-            self._judged[:] = True
+        """Cross-entropy and KL, or drift, per candidate and sequence, (n, B, 2 or 1).
+
+        Of a share of the text, the B sequences are those of the parts that make it up.
+        """
+        everyone, split = np.arange(len(self), dtype=np.intp), self.context.split
+        if len(self) and self.context.fidelity == 1 and not self._judged.any():
+            sweep = self.problem.sweep(self.context.device)  # in one pass and larger micro-batches
+            batches, reader = self.problem.data.batches(split), self.problem.reader(split)
+            self.read[:], self._judged[:] = sweep(self.choices, batches, reader), True
         for piece in range(len(self.pieces)):
-            self.judge(np.arange(len(self), dtype=np.intp), piece)
-        return self.read
+            self.judge(everyone, piece)
+        if self.context.fidelity == 1:
+            return self.read
+        return self.read[:, np.concatenate(self.pieces)]
 
     @property
     def read(self) -> NDArray[np.float64]:
-        """Readings so far, NaN where a sequence has not been judged, (n, B, 2 or 1)."""
+        """Readings so far, NaN where a sequence has not been judged, (n, all sequences, 2 or 1)."""
         if self._read is None:
-            sequences = sum(len(batch.ids) for batch in self._batches)
-            width = self.problem.reader(self.context.split).width
+            sequences = sum(len(p.rows) for p in self.problem.data.parts(self.context.split))
+            width = 2 if self.problem.kind == "lm" else 1
             self._read = np.full((len(self), sequences, width), np.nan)
         return self._read
 
     @property
-    def _batches(self) -> list[Batch]:
-        """Micro-batches that are judged."""
-        return self.problem.data.batches(self.context.split)[: self._parts[-1].stop]
-
-    @cached_property
     def pieces(self) -> list[NDArray[np.intp]]:
         """Sequences of each piece, which spans the text."""
-        ends = np.cumsum([0, *(len(batch.ids) for batch in self._batches)])
-        return [np.arange(ends[part.start], ends[part.stop]) for part in self._parts]
+        return [part.rows for part in self._parts]
 
     @cached_property
-    def _parts(self) -> list[range]:
-        """Micro-batches of each piece, as many pieces as make up the share that is asked for."""
-        data, split = self.problem.data, self.context.split
-        parts = data.pieces(split)
-        sizes = [sum(len(data.batches(split)[i].ids) for i in part) for part in parts]
-        enough = np.cumsum(sizes) >= self.context.fidelity * sum(sizes) - 0.5
+    def _parts(self) -> list[Part]:
+        """As many parts of the text as make up the share that is asked for."""
+        parts = self.problem.data.parts(self.context.split)
+        ends = np.cumsum([len(part.rows) for part in parts])
+        enough = ends >= self.context.fidelity * ends[-1] - 0.5
         return parts[: int(enough.argmax()) + 1]
 
     def judge(self, rows: NDArray[np.intp], piece: int) -> None:
         """Judge one piece of the text for some candidates, but for what is judged already."""
         todo = rows[~self._judged[rows, piece]]
         if len(todo):
-            found = self._swept(self.choices[todo], self._parts[piece])
+            ends = np.cumsum([0, *(len(part.batches) for part in self._parts)])
+            found = self.problem.sweep(self.context.device)(
+                self.choices[todo], [b for part in self._parts for b in part.batches],
+                self.problem.reader(self.context.split, parts=len(self._parts)),
+                range(ends[piece], ends[piece + 1]),
+            )  # fmt: skip
             self.read[np.ix_(todo, self.pieces[piece])] = found
             self._judged[todo, piece] = True
-
-    def _swept(self, choices: NDArray[Any], batches: range) -> NDArray[np.float64]:
-        """Readings of some candidates on some micro-batches."""
-        sweep = self.problem.sweep(self.context.device)
-        return sweep(choices, self._batches, self.problem.reader(self.context.split), batches)
 
     def taken(self, rows: NDArray[np.intp]) -> PrunedBatch:
         """Some of the candidates, with what was judged of them."""

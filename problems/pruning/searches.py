@@ -283,12 +283,19 @@ class Mixed:
     def _references(self) -> dict[tuple[str, str], Any]:
         return {}
 
-    def reader(self, split: str) -> Any:
-        """What reads quality off the sweep on a split; the dense model's part is computed once."""
-        key = (split, "reader")
+    def reader(self, split: str, parts: int = 0) -> Any:
+        """What reads quality off the sweep on a split; the dense model's part is computed once.
+
+        Args:
+            split: Of the text.
+            parts: Read the micro-batches of its first so many fair parts instead of its own.
+        """
+        key = (split, f"reader of {parts} parts")
         if key not in self._references:
+            some = self.data.parts(split)[:parts]
+            batches = [b for part in some for b in part.batches] or self.data.batches(split)
             with self._tally.timing("teacher"):
-                self._references[key] = self._made_reader(self.data.batches(split))
+                self._references[key] = self._made_reader(batches)
         return self._references[key]
 
     def _made_reader(self, batches: Sequence[Any]) -> Any:
@@ -387,9 +394,7 @@ class Mixed:
         """Share of the text that a search begins on: that asked for, :data:`FEWEST` at least."""
         if "spearman" in names:  # of pairs, which are judged whole
             return 1.0
-        data = self.data
-        sizes = [sum(len(data.batches("search")[i].ids) for i in p) for p in data.pieces("search")]
-        ends = np.cumsum(sizes)
+        ends = np.cumsum([len(part.rows) for part in self.data.parts("search")])
         least = min(max(FEWEST, asked * ends[-1] - 0.5), ends[-1])
         return float(ends[ends >= least][0] / ends[-1])
 
