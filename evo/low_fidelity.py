@@ -71,8 +71,8 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
     share = float(offers(names, asked))
     if share > LARGEST:
         raise ConfigError(
-            f"algorithm.low_fidelity is {asked:g}, but the least part of the data that can be judged "
-            f"by {', '.join(names)} is {share:g} of it, more than {LARGEST}",
+            f"algorithm.low_fidelity is {asked:g}, but the least part of the data that can be "
+            f"judged by {', '.join(names)} is {share:g} of it, more than {LARGEST}",
             hint="give more data, or leave algorithm.low_fidelity out",
         )
     return share
