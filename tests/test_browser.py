@@ -362,12 +362,14 @@ def test_the_live_page_follows_a_run_and_leaves_the_reader_alone(tab, tmp_path):
         focused = "document.activeElement.closest('tr').dataset.column"
         assert tab.page.evaluate(focused) == "params"
         assert not tab.page.locator("#unfinished").count()
+        assert tab.complaints == []
     finally:
         server.stop()
         thread.join()
         server.close()
     tab.until("document.querySelector('#live').textContent.startsWith('No answer')")
-    tab.complaints[:] = [text for text in tab.complaints if "net::ERR_CONNECTION" not in text]
+    tab.page.close()  # it asks on, and any of the network's errors may answer
+    tab.complaints[:] = [text for text in tab.complaints if "resource: net::ERR_" not in text]
 
 
 @pytest.mark.slow
