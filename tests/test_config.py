@@ -51,7 +51,7 @@ CONFIGS = st.builds(
 
 
 @given(CONFIGS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_toml_and_json_bring_back_the_same_configuration(tmp_path_factory, config):
     path = tmp_path_factory.mktemp("c") / "run.toml"
     path.write_text(config.to_toml(), encoding="utf-8")

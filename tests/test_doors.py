@@ -152,6 +152,7 @@ def test_settings_in_brackets_reach_the_kind(plugin: Path) -> None:
         assert said in caught.value.message
 
 
+@pytest.mark.slow
 def test_blocks_without_any_site_stay_as_they_are(llama: Path, plugin: Path) -> None:
     from transformers import AutoModelForCausalLM
 

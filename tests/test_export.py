@@ -387,6 +387,7 @@ def test_a_new_process_reproduces_the_values(tmp_path: Path) -> None:
     json.dumps(facts)
 
 
+@pytest.mark.slow
 def test_other_values_than_the_recorded_ones_leave_no_folder(tmp_path: Path) -> None:
     problem = problem_of("bert")
     row = genome(problem, **MIXED)
@@ -490,6 +491,7 @@ def test_built_anew_a_pruned_model_can_learn() -> None:
     assert fresh(ids).logits.shape == model(ids).logits.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_exports_compile_into_one_graph(family: str) -> None:
     problem, _, _, model = mixed(family)

@@ -250,6 +250,7 @@ def test_what_was_recalled_was_not_predicted() -> None:
 # -- the search ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_predictions_pay() -> None:
     corner = judged(Genomes({"choices": np.array([[LEVELS - 1] * SITES], dtype=np.int16)}))[0]
     nadir = np.array([corner[0], COST[:, 0].sum()])

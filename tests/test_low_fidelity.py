@@ -265,6 +265,7 @@ def test_shares_that_cannot_be_had_are_one_sentence(tmp_path, own, problem, said
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_a_run_ends_alike(tmp_path, folder, monkeypatch):
     draw, wanted = random.Random(7), contents(folder)
     for attempt in range(4):
@@ -275,6 +276,7 @@ def test_interrupted_anywhere_a_run_ends_alike(tmp_path, folder, monkeypatch):
         assert contents(cut) == wanted
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(tmp_path, folder):
     given = config().override("evaluator.workers", 2)
 

@@ -131,6 +131,7 @@ def values(problem: Mixed, genomes: Genomes) -> Any:
     return np.stack([named[n](batch) for n in ("kl", "params")], axis=1)
 
 
+@pytest.mark.slow
 def test_a_polished_candidate_is_exported(llama: Any, tmp_path: Any) -> None:
     from transformers import AutoModelForCausalLM
 

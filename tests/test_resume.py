@@ -336,6 +336,7 @@ def kill_and_compare(
     assert len(resumed) >= kills // 2  # some kills come before there is a run to resume
 
 
+@pytest.mark.slow
 def test_killed_five_times_a_run_ends_alike(tmp_path):
     kill_and_compare(tmp_path, "nsga2", 5)
 

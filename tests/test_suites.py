@@ -115,6 +115,7 @@ def test_fronts_are_reached_by_optimal_points_and_beaten_by_none(suite, number, 
         assert igd_plus(rows / extent, front / extent) < 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 12])
 def test_fronts_of_mw_are_pymoos_where_it_needs_no_network(number):
     with np.errstate(divide="ignore"):

@@ -291,6 +291,7 @@ def pruning(folder: Path, workers: int, **more: Any) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_workers_race_pruned_models_alike(tmp_path: Path) -> None:
     model = checkpoint("llama", tmp_path / "model")
     racing = {"evaluator": {"racing": 0.9, "chunk": 6}, "metrics": ["perplexity"]}

@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--space", choices=SPACES, default="depth")
     parser.add_argument("--model", action="append", choices=MODELS)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--against", nargs="+", choices=OTHERS, default=OTHERS)
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--population", type=int, default=16)
@@ -192,7 +193,7 @@ def main() -> None:
                 for way, judge in ways.items()
             }
             seeds = []
-            for seed in range(wanted.seeds):
+            for seed in range(wanted.first_seed, wanted.first_seed + wanted.seeds):
                 found = one_seed(problem, given, seed, wanted, prices, scratch)
                 seeds.append(found)
                 if wanted.out:
