@@ -1,12 +1,13 @@
-"""Do children that change late in the model pay, since a sweep starts at their first change?
+"""Do children that share more with their parents pay, since a sweep starts at their first change?
 
     EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--seeds 5]
 
-Plain NSGA-II on what to remove or narrow, with the usual operators and with late ones, which in
-every other generation cut and mutate only in the last third of the sites (the phases alternate, so
-that nothing is out of reach). Printed are the multiply-accumulates per candidate that the late runs
-did, as a share of the usual ones', and per seed the hypervolumes at equal multiply-accumulates (the
-least that either spent in all) and at equal evaluations, on one box.
+Plain NSGA-II on what to remove or narrow, in three ways. *usual*: children are crossed and then
+mutated. *late*: in every other generation both confined to the last third of the sites (the phases
+alternate, so that nothing is out of reach). *either*: generations alternate between crossing alone
+and mutating alone. Printed are the multiply-accumulates that a way did, as a share of the usual
+one's, and the hypervolumes at equal multiply-accumulates (the least that any spent in all) and at
+equal evaluations, on one box.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,9 +70,36 @@ class LateStep:
         return out
 
 
+@dataclass
+class OnlyCut:
+    """One-point crossover in every other call, copies in between."""
+
+    calls: int = field(default=0, init=False)
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, first: Any, second: Any, bounds: Bounds, rng: RNG) -> tuple[Any, Any]:
+        self.calls += 1
+        if self.calls % 2 == 0:
+            return first.copy(), second.copy()
+        return OnePoint()(first, second, bounds, rng)
+
+
+@dataclass
+class OnlyStep:
+    """The usual mutation where :class:`OnlyCut` copies, and no other."""
+
+    calls: int = field(default=0, init=False)
+    kinds: ClassVar[frozenset[str]] = DISCRETE
+
+    def __call__(self, genomes: Any, bounds: Bounds, rng: RNG) -> Any:
+        self.calls += 1
+        return genomes.copy() if self.calls % 2 else LevelStep()(genomes, bounds, rng)
+
+
 WAYS: dict[str, dict[str, Any]] = {
     "usual": {"crossover": "one-point", "mutation": "level-step"},
     "late": {"crossover": "late:LateCut", "mutation": "late:LateStep"},
+    "either": {"crossover": "late:OnlyCut", "mutation": "late:OnlyStep"},
 }
 
 
@@ -106,9 +135,10 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=24)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    others = [way for way in WAYS if way != "usual"]
     with tempfile.TemporaryDirectory() as folder:
         for name in given.model or MODELS:
-            shares, gains, rows = [], [], []
+            told: dict[str, dict[str, list[float]]] = {w: defaultdict(list) for w in others}
             for seed in range(given.seeds):
                 views = {way: searched(name, given, Path(folder), seed, way) for way in WAYS}
                 fronts = [v.fitness[v.candidates.on_front] for v in views.values()]
@@ -118,15 +148,17 @@ def main() -> None:
                 at = {way: sum(x <= least for x in c) - 1 for way, c in counts.items()}
                 same = {way: volume(view, box, at[way]) for way, view in views.items()}
                 whole = {way: volume(view, box, last) for way, view in views.items()}
-                shares.append(counts["late"][-1] / counts["usual"][-1])
-                gains.append(same["late"] / same["usual"])
-                rows.append(whole["late"] / whole["usual"])
+                for way in others:
+                    told[way]["products"].append(counts[way][-1] / counts["usual"][-1])
+                    told[way]["hypervolume"].append(same[way] / same["usual"])
+                    told[way]["at equal evaluations"].append(whole[way] / whole["usual"])
                 print(json.dumps({"model": name, "seed": seed, "equal products": same,
                                   "equal evaluations": whole}), flush=True)  # fmt: skip
-            told = {"products, late to usual": shares, "hypervolume, late to usual": gains,
-                    "at equal evaluations": rows}  # fmt: skip
-            medians = {k: round(statistics.median(v), 4) for k, v in told.items()}
-            print(json.dumps({"model": name, **medians}), flush=True)
+            medians = {
+                way: {k: round(statistics.median(v), 4) for k, v in found.items()}
+                for way, found in told.items()
+            }
+            print(json.dumps({"model": name, "as shares of usual": medians}), flush=True)
 
 
 if __name__ == "__main__":
