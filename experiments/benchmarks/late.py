@@ -2,12 +2,12 @@
 
     EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--seeds 5]
 
-Plain NSGA-II on what to remove or narrow, in three ways. *usual*: children are crossed and then
+Plain NSGA-II on what to remove or narrow, in four ways. *usual*: children are crossed and then
 mutated. *late*: in every other generation both confined to the last third of the sites (the phases
 alternate, so that nothing is out of reach). *either*: generations alternate between crossing alone
-and mutating alone. Printed are the multiply-accumulates that a way did, as a share of the usual
-one's, and the hypervolumes at equal multiply-accumulates (the least that any spent in all) and at
-equal evaluations, on one box.
+and mutating alone. *late either*: both. Printed are the multiply-accumulates that a way did, as a
+share of the usual one's, and the hypervolumes at equal multiply-accumulates (the least that any
+spent in all) and at equal evaluations, on one box.
 """
 
 from __future__ import annotations
@@ -37,69 +37,61 @@ LAST = 3  # a late phase changes one of so many parts of the sites, the last
 
 
 @dataclass
-class LateCut:
-    """One-point crossover whose cut lies late in every other call."""
+class Phased:
+    """An operator that each call finds in the next phase of a plan, such as ``c-m-C-M``.
 
+    A letter in a phase lets it act (``c`` crossover, ``m`` mutation), a capital letter on the last
+    sites alone; without its letter it copies.
+    """
+
+    plan: str
     calls: int = field(default=0, init=False)
     kinds: ClassVar[frozenset[str]] = DISCRETE
 
-    def __call__(self, first: Any, second: Any, bounds: Bounds, rng: RNG) -> tuple[Any, Any]:
+    def phase(self) -> str:
+        """Of this call."""
+        phases = self.plan.split("-")
         self.calls += 1
-        n, d = first.shape
-        if self.calls % 2:
+        return phases[(self.calls - 1) % len(phases)]
+
+
+@dataclass
+class Cut(Phased):
+    """One-point crossover."""
+
+    def __call__(self, first: Any, second: Any, bounds: Bounds, rng: RNG) -> tuple[Any, Any]:
+        phase, (n, d) = self.phase(), first.shape
+        if "c" in phase:
             return OnePoint()(first, second, bounds, rng)
         behind = np.arange(d) >= rng.integers(d - d // LAST, d, (n, 1))
+        behind &= "C" in phase
         return np.where(behind, second, first), np.where(behind, first, second)
 
 
 @dataclass
-class LateStep:
-    """The usual mutation, in every other call on late genes alone."""
-
-    calls: int = field(default=0, init=False)
-    kinds: ClassVar[frozenset[str]] = DISCRETE
+class Step(Phased):
+    """The usual mutation."""
 
     def __call__(self, genomes: Any, bounds: Bounds, rng: RNG) -> Any:
-        self.calls += 1
-        start = 0 if self.calls % 2 else genomes.shape[1] - genomes.shape[1] // LAST
-        cut = slice(start, None)
-        part = replace(bounds, low=bounds.low[cut], high=bounds.high[cut],
-                       ordered=bounds.ordered[cut])  # fmt: skip
+        phase, d = self.phase(), genomes.shape[1]
+        if "m" in phase:
+            return LevelStep()(genomes, bounds, rng)
         out = genomes.copy()
-        out[:, cut] = LevelStep()(genomes[:, cut], part, rng)
+        if "M" in phase:
+            cut = slice(d - d // LAST, None)
+            part = replace(bounds, low=bounds.low[cut], high=bounds.high[cut],
+                           ordered=bounds.ordered[cut])  # fmt: skip
+            out[:, cut] = LevelStep()(genomes[:, cut], part, rng)
         return out
 
 
-@dataclass
-class OnlyCut:
-    """One-point crossover in every other call, copies in between."""
-
-    calls: int = field(default=0, init=False)
-    kinds: ClassVar[frozenset[str]] = DISCRETE
-
-    def __call__(self, first: Any, second: Any, bounds: Bounds, rng: RNG) -> tuple[Any, Any]:
-        self.calls += 1
-        if self.calls % 2 == 0:
-            return first.copy(), second.copy()
-        return OnePoint()(first, second, bounds, rng)
-
-
-@dataclass
-class OnlyStep:
-    """The usual mutation where :class:`OnlyCut` copies, and no other."""
-
-    calls: int = field(default=0, init=False)
-    kinds: ClassVar[frozenset[str]] = DISCRETE
-
-    def __call__(self, genomes: Any, bounds: Bounds, rng: RNG) -> Any:
-        self.calls += 1
-        return genomes.copy() if self.calls % 2 else LevelStep()(genomes, bounds, rng)
-
-
+PLANS = {"usual": "cm", "late": "cm-CM", "either": "c-m", "late either": "c-m-C-M"}
 WAYS: dict[str, dict[str, Any]] = {
-    "usual": {"crossover": "one-point", "mutation": "level-step"},
-    "late": {"crossover": "late:LateCut", "mutation": "late:LateStep"},
-    "either": {"crossover": "late:OnlyCut", "mutation": "late:OnlyStep"},
+    way: {
+        "crossover": {"id": "late:Cut", "plan": plan},
+        "mutation": {"id": "late:Step", "plan": plan},
+    }
+    for way, plan in PLANS.items()
 }
 
 
@@ -114,7 +106,7 @@ def searched(name: str, given: Any, scratch: Path, seed: int, way: str) -> RunVi
             "stop": {"generations": given.generations}, "evaluator": {"device": "cpu"},
         }
     )  # fmt: skip
-    folder = scratch / f"{name.replace('/', '-')}-{seed}-{way}"
+    folder = scratch / f"{name}-{seed}-{way}".replace("/", "-").replace(" ", "-")
     with Run.create(config, folder) as run:
         list(run)
         run.finish()
