@@ -15,7 +15,8 @@ from operators import RNG
 from ..indicators import nondominated
 from ..problem import Array
 
-MARGIN = 0.1  # how far the sampled box reaches beyond the front on both sides
+GROWTH = 1.0  # of a front's range, by which predictions may widen the box at each end
+MARGIN = 0.1  # how far the sampled box reaches beyond that
 POINTS = 16384  # sampled where nothing known dominates
 DRAWS = 24  # times so many are drawn at most
 
@@ -29,15 +30,25 @@ def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[
         n: Rows wanted.
         rng: Draws the points the volume is estimated from.
 
+    The volume lies in the box of the front, widened to where predicted rows that nothing dominates
+    lie, since a front would otherwise hardly grow at its ends.
+
     Returns:
         At most n distinct rows of ``predicted``. Those that add no volume come last, the ones
         nearest to the front first.
     """
+    both = np.concatenate([front, predicted])
+    kept = nondominated(both)
     low, high = front.min(axis=0), front.max(axis=0)
-    wide = np.concatenate([front, predicted]).max(axis=0)
+    grown = GROWTH * (high - low)
+    low, high = (
+        np.maximum(both[kept].min(axis=0), low - grown),
+        np.minimum(both[kept].max(axis=0), high + grown),
+    )
+    wide = both.max(axis=0)
     extent = np.where(high > low, high - low, np.where(wide > low, wide - low, 1.0))
     known, points = (front - low) / extent, (predicted - low) / extent
-    hopeful = np.flatnonzero(nondominated(np.concatenate([known, points]))[len(known) :])
+    hopeful = np.flatnonzero(kept[len(front) :])
     chosen = hopeful[_cover(_undominated(known, rng), points[hopeful], n)]
     if len(chosen) >= n:
         return chosen.astype(np.intp)

@@ -12,8 +12,8 @@ same values:
 - ``ladder``: the same, with the states of the two generations before.
 
 Then whole searches, where ``EVO_DATA`` has the trained model: plain NSGA-II; with races; with the
-surrogate; begun on a part of the text, too; with all of these. The bar is the hypervolume that
-plain NSGA-II ends with, on one box. What is printed is the time in which ``edited`` would have
+surrogate; begun on a part of the text, too; with all of these. The others may take twice as many
+generations. The bar is the hypervolume that plain NSGA-II ends with, on one box. What is printed is the time in which ``edited`` would have
 judged what plain NSGA-II asked for, over that in which each search was first as good, its own
 thinking included.
 """
@@ -181,7 +181,8 @@ def raced(name: str, given: Any, scratch: Path, per_candidate: float) -> dict[st
             how: searched(
                 settings(name, scratch, given.sequences),
                 scratch / f"{name.replace('/', '-')}-{seed}-{how}",
-                seed=seed, racing=racing, stop={"generations": given.searched},
+                seed=seed, racing=racing,
+                stop={"generations": given.searched * (1 if how == "plain" else 2)},
                 algorithm={"id": "nsga2", "population": given.searched_population, **own},
             )
             for how, (own, racing) in SEARCHES.items()
