@@ -13,9 +13,9 @@ same values:
 
 Then whole searches, where ``EVO_DATA`` has the trained model: plain NSGA-II; with races; with the
 surrogate; begun on a part of the text, too; with all of these. The others may take twice as many
-generations. The bar is the hypervolume that plain NSGA-II ends with, on one box. What is printed is the time in which ``edited`` would have
-judged what plain NSGA-II asked for, over that in which each search was first as good, its own
-thinking included.
+generations. The bar is the hypervolume that plain NSGA-II ends with, on one box. What is printed is
+the time in which ``edited`` would have judged what plain NSGA-II asked for, over that in which each
+search was first as good, its own thinking included.
 """
 
 from __future__ import annotations
