@@ -24,14 +24,14 @@ DRAWS = 24  # times so many are drawn at most
 def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[np.intp]:
     """Rows chosen one after another, each for what it adds to the front and those before it.
 
+    The volume lies in the box of the front, widened to where predicted rows that nothing dominates
+    lie, since a front would otherwise hardly grow at its ends.
+
     Args:
         front: Known fitness that nothing known dominates, shape (k, m), k at least 1.
         predicted: Fitness of the candidates, shape (q, m).
         n: Rows wanted.
         rng: Draws the points the volume is estimated from.
-
-    The volume lies in the box of the front, widened to where predicted rows that nothing dominates
-    lie, since a front would otherwise hardly grow at its ends.
 
     Returns:
         At most n distinct rows of ``predicted``. Those that add no volume come last, the ones
