@@ -273,7 +273,7 @@ def test_inputs_that_overflow_are_named(kind: Any) -> None:
     problem = problem_of("llama")
     norm: Any = get(problem.pretrained.blocks[1].module, "post_attention_layernorm")
     before = norm.weight.clone()
-    norm.weight.fill_(1e38)
+    norm.weight.fill_(1e30)  # gate times up is too much, either alone is not
     try:
         with pytest.raises(ModelError, match=r"inputs of mlp\.down_proj of block 1 are not finite"):
             list(kind.fit(calibration_of(problem)))
