@@ -114,6 +114,8 @@ class Phase:
 
     def __post_init__(self) -> None:
         self.front = Front(self.evaluator.judges.n_searched)
+        if self.evaluator.judges.any_free and getattr(self.algorithm, "foresees", False):
+            self.algorithm.foresee(self._free)  # type: ignore[attr-defined]
 
     @property
     def evaluator(self) -> Evaluator:
@@ -265,6 +267,14 @@ class Phase:
         violation = (evaluation.violations / self.desk.scales).sum(axis=1)
         violation[~evaluation.ok] = 0.0
         return fitness, violation
+
+    def _free(self, genomes: Genomes) -> tuple[Array, Array]:
+        """Fitness (n, m) and violation (n,), NaN where only judging tells."""
+        judge = self.evaluator
+        batch = judge.problem.batch(genomes, judge.context)
+        values, violations = judge.judges.free(batch)
+        assert self.desk.scales is not None
+        return judge.judges.fitness(values), (violations / self.desk.scales).sum(axis=1)
 
     @contextlib.contextmanager
     def _spending(self, name: str) -> Iterator[None]:

@@ -65,6 +65,8 @@ class Objective:
             averaged, (n, b), NaN where a sample has not been judged; None elsewhere. A run may then
             judge a :class:`Staged` batch a few samples at a time.
         of_mean: The value that a mean stands for, rising.
+        free: Whether the value follows from the genomes at hardly any cost, without data or device,
+            as a count of parameters does. A search that predicts then asks instead of predicting.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Objective:
     resolution: float = 1e-9
     samples: Callable[[Any], ArrayLike] | None = None
     of_mean: Callable[[Array], Array] = np.asarray
+    free: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -103,11 +106,15 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A limit on a function of the batch: feasible when ``fn(batch) <= limit``."""
+    """A limit on a function of the batch: feasible when ``fn(batch) <= limit``.
+
+    ``free`` is as in :class:`Objective`.
+    """
 
     name: str
     fn: Callable[[Any], ArrayLike]
     limit: float = 0.0
+    free: bool = False
 
     def __call__(self, batch: Batch) -> Array:
         """Violation max(0, value − limit), shape (n,); 0 when feasible.
@@ -163,13 +170,15 @@ def _out_of_memory(error: BaseException) -> bool:
 
 @overload
 def objective(
-    name: str, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9
+    name: str, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9, free: bool = False
 ) -> Callable[[Callable[[Any], ArrayLike]], Objective]: ...
 @overload
 def objective(name: Callable[[Any], ArrayLike], /) -> Objective: ...
 
 
-def objective(name: Any, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9) -> Any:
+def objective(
+    name: Any, *, goal: Goal = "min", unit: str = "", resolution: float = 1e-9, free: bool = False
+) -> Any:
     """Turn a function of the batch into an :class:`Objective`.
 
     Example:
@@ -181,7 +190,7 @@ def objective(name: Any, *, goal: Goal = "min", unit: str = "", resolution: floa
     """
     if callable(name):
         return Objective(str(getattr(name, "__name__", "objective")), "min", cast(Any, name))
-    return lambda fn: Objective(name, goal, fn, unit, resolution)
+    return lambda fn: Objective(name, goal, fn, unit, resolution, free=free)
 
 
 @dataclass(frozen=True, slots=True)

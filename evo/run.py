@@ -314,16 +314,15 @@ def build_algorithm(
         for role in ("crossover", "mutation", "sampling")
         if role in own
     }
-    rate, scaling = own.pop("crossover_rate", None), own.pop("scaling", True)
+    scales = {k: own.pop(k) for k in ("crossover_rate", "mutation_rate", "scaling") if k in own}
     extra = {**resolve("algorithm", name).settings, **own}
     settings = Settings(
         population=config.algorithm.population,
         seed=config.seed if seed is None else seed,
         generations=config.stop.generations,
-        crossover_rate=rate,
-        scaling=scaling,
         extra=extra,
         surrogate=surrogate,
+        **scales,
         **operators,
     )
     return create(

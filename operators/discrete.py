@@ -12,6 +12,7 @@ from . import RNG, Bounds
 
 DISCRETE = frozenset({"choice", "integer", "mask"})
 BLOCK = 2**15
+LAST = 3  # late moves change one of so many parts of the genes, the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,12 @@ class OnePoint:
     """Everything behind one cut changes hands; genes in order of depth keep their prefix together.
 
     With a single gene there is nowhere to cut, and the children equal their parents.
+
+    Args:
+        late: Share of pairs cut somewhere in the last third, in [0, 1]; the others anywhere.
     """
 
+    late: float = 0.0
     kinds: ClassVar[frozenset[str]] = DISCRETE | {"real"}
 
     def __call__(
@@ -46,7 +51,11 @@ class OnePoint:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Two children per pair, each shape (n, d)."""
         n, d = first.shape
-        cut = rng.integers(1, max(d, 2), (n, 1))  # (n, 1)
+        end = max(d, 2)
+        cut = rng.integers(1, end, (n, 1))  # (n, 1)
+        if self.late:
+            behind = rng.integers(min(max(d - d // LAST, 1), end - 1), end, (n, 1))
+            cut = np.where(rng.random((n, 1)) < self.late, behind, cut)
         return _exchange(first, second, np.arange(d) >= cut)
 
 
@@ -78,18 +87,25 @@ class LevelStep:
         reset: Probability that an ordered gene jumps to any other value instead of stepping, so
             that far values stay reachable.
         reach: Longest step as a share of the gene's range; a step has at least one level.
+        late: Share of rows that change in their last third of genes only, in [0, 1].
     """
 
     rate: float | None = None
     reset: float = 0.1
     reach: float = 0.0
+    late: float = 0.0
     kinds: ClassVar[frozenset[str]] = DISCRETE
 
     def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Changed rows, shape (n, d), dtype of the input."""
         low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
-        chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, high > low, rng))
-        gene = chosen % genomes.shape[1]
+        picked, d = pick_genes(genomes.shape, self.rate, high > low, rng), genomes.shape[1]
+        behind = (high > low) & (np.arange(d) >= d - d // LAST)
+        if self.late and behind.any():
+            rows = np.flatnonzero(rng.random(len(genomes)) < self.late)
+            picked[rows] = pick_genes((len(rows), d), self.rate, behind, rng)
+        chosen = np.flatnonzero(picked)
+        gene = chosen % d
         jump = ~bounds.ordered[gene] | (drawn_at(chosen, genomes.shape, rng) < self.reset)
         longest = np.maximum(1, np.floor(self.reach * (high - low)).astype(np.int64))
         step = _integers(longest, genomes.shape, rng).take(chosen)

@@ -286,9 +286,13 @@ class Layers:
         self.space = SearchSpace((Choice("choices", [levels] * layers),))
         self.objectives = (
             Objective("loss", "min", _loss, "nats", resolution=1 / 1024),
-            Objective("params", "min", _params, resolution=1.0),
-            Objective("sparsity", "max", partial(_sparsity, int(full.sum())), resolution=1e-6),
-            Objective("removed", "max", partial(_removed, levels - 1), "layers", resolution=1.0),
+            Objective("params", "min", _params, resolution=1.0, free=True),
+            Objective(
+                "sparsity", "max", partial(_sparsity, int(full.sum())), resolution=1e-6, free=True
+            ),
+            Objective(
+                "removed", "max", partial(_removed, levels - 1), "layers", resolution=1.0, free=True
+            ),
         )
 
     def batch(self, genomes: Genomes, context: Context) -> LayerBatch:

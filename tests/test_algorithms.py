@@ -988,7 +988,41 @@ def test_the_share_of_crossed_pairs_is_a_setting(
     assert least <= share <= most
 
 
+@pytest.mark.parametrize(("rate", "least", "most"), [(1.0, 1, 1), (0.3, 0.26, 0.34), (0.0, 0, 0)])
+def test_the_share_of_crossed_children_that_are_mutated_is_a_setting(
+    rate: float, least: float, most: float
+) -> None:
+    """Those that equal a parent, because nothing was crossed or nothing changed, always are."""
+    space = SearchSpace((Integer("x", np.zeros(8), np.full(8, 9)), Choice("y", (9,) * 4)))
+    swapped = lambda a, b, bounds, rng: (b.copy(), a.copy())  # noqa: E731
+    marked = lambda genomes, bounds, rng: np.full_like(genomes, 8)  # noqa: E731
+    one, two = np.zeros((1000, 8), np.int64), np.full((1000, 8), 3)
+    two[:500] = 0  # these pairs are alike in x
+    first = Genomes({"x": one, "y": np.zeros((1000, 4), np.int16)})
+    second = Genomes({"x": two, "y": np.full((1000, 4), 5, np.int16)})
+    kept = lambda a, b, bounds, rng: (a.copy(), b.copy())  # noqa: E731
+    settings = Settings(
+        crossover={"x": swapped, "y": kept}, mutation=marked, mutation_rate=rate, crossover_rate=1.0
+    )
+    nursery = Nursery(space, settings, None)
+
+    children = nursery.pairs(first, second)
+
+    changed = (children["x"] == 8).any(axis=1) | (children["y"] == 8).any(axis=1)
+    assert changed[:1000].all()  # x alike: both children equal a parent
+    assert least <= changed[1000:].mean() <= most
+    untouched = np.flatnonzero(~changed[1000::2])  # first children of pairs: x of the second parent
+    assert (children["x"][1000::2][untouched] == 3).all()
+    assert (children["y"][1000::2][untouched] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["crossover_rate", "mutation_rate"])
 @pytest.mark.parametrize("rate", [1.5, -0.1, True, "0.5"])
-def test_a_share_of_pairs_lies_between_nothing_and_all(rate: Any) -> None:
-    with pytest.raises(ConfigError, match=r"crossover_rate must be a number in \[0, 1\], got"):
-        Settings(crossover_rate=rate)
+def test_a_share_lies_between_nothing_and_all(name: str, rate: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} must be a number in \[0, 1\], got"):
+        Settings(**{name: rate})
+
+
+def test_a_share_of_mutated_children_is_a_number() -> None:
+    with pytest.raises(ConfigError, match=r"mutation_rate must be a number in \[0, 1\], got None"):
+        Settings(mutation_rate=None)  # type: ignore[arg-type]

@@ -282,6 +282,29 @@ def test_judges_take_objectives_then_metrics_then_what_limits_need():
     assert judges.fitness(values).ravel().tolist() == [0, 1, 2, 12]
 
 
+def test_only_what_is_free_is_asked_for_without_judging():
+    def judged(batch):
+        raise AssertionError("judged")
+
+    problem = Numbers(
+        Objective("loss", "min", judged),
+        Objective("size", "max", lambda b: b.x / 3, resolution=0.5, free=True),
+        constraints=(
+            Constraint("slow", judged, limit=1), Constraint("small", lambda b: b.x, 10, free=True),
+        ),
+    )  # fmt: skip
+    config = RunConfig.from_mapping({"constraints": ["size >= 2", "loss < 1"]})
+    judges = Judges.of(problem, config)
+
+    values, violations = judges.free(NumberBatch(np.array([1, 13])))
+
+    nan = np.nan
+    assert np.array_equal(values, [[nan, 0.5], [nan, 4.5]], equal_nan=True)
+    assert np.array_equal(violations, [[nan, 0, 1.5, nan], [nan, 3, 0, nan]], equal_nan=True)
+    assert judges.any_free
+    assert not Judges.of(many(), RunConfig()).any_free
+
+
 def test_violations_are_scaled_by_their_limit_or_by_the_first_generation():
     judges = Judges.of(many(), RunConfig.from_mapping({"constraints": ["c <= 400", "b < 0"]}))
     first = np.array([[1.0, 2.0, 100.0, 0.0], [4.0, 0.0, 0.0, 0.0], [np.inf, 0.0, 0.0, 0.0]])

@@ -11,8 +11,10 @@ import pytest
 
 from evo import Choice, Genomes, SearchSpace
 from evo.algorithms import Algorithm, Settings, create
+from evo.algorithms.guard import FAILED
 from evo.algorithms.guided import Guided, agreement, regret
 from evo.algorithms.infill import most_improving
+from evo.algorithms.predictor import Predictor
 from evo.algorithms.surrogate import Processes, Surrogate, Warp
 from evo.config import RunConfig
 from evo.indicators import hypervolume, unit_hypervolume
@@ -392,6 +394,65 @@ def test_constraints_are_learnt() -> None:
     assert feasible[0] < 0.5
     assert min(feasible[-2:]) > 0.8  # the best of one objective lie at the limit
     assert (algorithm.population.front.violation == 0).all()
+
+
+def free_cost(limit: float) -> Any:
+    """What needs no judging: the cost, and how far it lies beyond a limit."""
+
+    def known(genomes: Genomes) -> tuple[np.ndarray, np.ndarray]:
+        cost = judged(genomes)[:, 1]
+        return np.column_stack([np.full(len(cost), np.nan), cost]), np.maximum(cost / limit - 1, 0)
+
+    return known
+
+
+def test_free_constraints_are_not_learnt() -> None:
+    algorithm: Any = begun(constrained=True)
+    limit = 0.5 * COST[:, 0].sum()
+    known = free_cost(limit)
+    algorithm.foresee(known)
+    feasible = []
+    for _ in range(4):
+        genomes = algorithm.ask()
+        violation = known(genomes)[1]
+        algorithm.tell(genomes, judged(genomes), violation)
+        feasible.append((violation == 0).mean())
+
+    assert feasible[0] < 0.5
+    assert feasible[1:] == [1, 1, 1]  # where they are learnt, some lie beyond the limit
+
+
+def test_predictions_of_what_is_free_are_exact() -> None:
+    rows = SPACE.sample(60, np.random.default_rng(3))
+    flat, values = SPACE.flat(rows), np.column_stack([judged(rows), np.zeros(60)])
+    known = free_cost(0.5 * COST[:, 0].sum())
+    values[:, 2] = known(rows)[1]
+    fresh = SPACE.sample(40, np.random.default_rng(4))
+
+    found = Predictor(SPACE, flat, values, known)(SPACE.flat(fresh))
+
+    truth = judged(fresh)
+    assert np.array_equal(found[:, 1], truth[:, 1])
+    assert np.array_equal(found[:, 2], known(fresh)[1])
+    assert np.corrcoef(found[:, 0], truth[:, 0])[0, 1] > 0.9
+    alone = Predictor(SPACE, flat, values, None)(SPACE.flat(fresh))
+    assert np.allclose(found[:, 0], alone[:, 0])  # predicted as without the others
+    assert (alone[:, 1] != truth[:, 1]).any()
+
+
+def test_failures_are_predicted_where_constraints_are_free() -> None:
+    rows = SPACE.sample(200, np.random.default_rng(3))
+    known, failed = free_cost(0.5 * COST[:, 0].sum()), rows["choices"][:, 0] > 4
+    violation = np.where(failed, FAILED, known(rows)[1])
+    values = np.column_stack([judged(rows), violation])
+    fresh = SPACE.sample(200, np.random.default_rng(4))
+
+    found = Predictor(SPACE, SPACE.flat(rows), values, known)(SPACE.flat(fresh))[:, 2]
+
+    fails = fresh["choices"][:, 0] > 4
+    assert ((found == FAILED) == fails).mean() > 0.8
+    told = found < FAILED
+    assert np.array_equal(found[told], known(fresh)[1][told])
 
 
 def test_a_small_space_is_searched_to_its_end() -> None:

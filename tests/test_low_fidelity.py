@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,31 @@ class Losses:
 
     def __len__(self) -> int:
         return len(self.size)
+
+
+class Free(Parts):
+    """Judges only what is asked for its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        loss, size = self.objectives
+        self.objectives = (loss, replace(size, free=True))
+
+    def batch(self, genomes: Genomes, context: Context) -> Any:
+        return Lazy(self, genomes["choices"].astype(float), context.fidelity)
+
+
+class Lazy:
+    def __init__(self, problem: Parts, levels: np.ndarray, share: float) -> None:
+        self.problem, self.levels, self.share = problem, levels, share
+        self.size = 30.0 - levels.sum(1)
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        return Losses(self.problem, self.levels, self.share).samples
 
 
 class Whole(Parts):
@@ -162,6 +189,24 @@ def test_a_run_searches_a_part_first_and_records_it_apart(folder):
     assert read_standing(folder).evaluations == 24
     assert view.seconds == pytest.approx(sum(g.seconds for g in [*view.low, *view.generations]))
     then, first = spent(view)[:2]
+    assert (first.origin, first.counts["tokens"]) == (LOW, 64 * 2)
+    assert (then.origin, then.counts["tokens"]) == (SEARCH, 24 * SAMPLES)
+
+
+def test_a_limit_on_what_is_free_is_kept_without_judging(tmp_path):
+    for problem in ("Free", "Parts"):
+        own = replace(config(problem), constraints=("size >= 14.5",))
+        finished(own, tmp_path / problem)
+    free, learnt = read_run(tmp_path / "Free", low=True), read_run(tmp_path / "Parts", low=True)
+
+    def kept(view: Any) -> np.ndarray:
+        c = view.candidates
+        predicted = (c.origin == SEARCH) | (c.generation > 0)
+        return c.values[predicted, 1] >= 14.5
+
+    assert kept(free).all()
+    assert not kept(learnt).all()
+    then, first = spent(free)[:2]
     assert (first.origin, first.counts["tokens"]) == (LOW, 64 * 2)
     assert (then.origin, then.counts["tokens"]) == (SEARCH, 24 * SAMPLES)
 

@@ -144,6 +144,31 @@ def test_one_point_moves_a_tail_and_every_cut_occurs():
     assert (np.abs(counts[1:6] - 800) < 120).all()  # about five standard deviations
 
 
+@pytest.mark.parametrize(("late", "share"), [(1.0, 1.0), (0.5, 0.5 + 0.5 * 3 / 8), (0.0, 3 / 8)])
+def test_late_cuts_lie_in_the_last_third(late: float, share: float):
+    bounds = Bounds(np.zeros(9, int), np.ones(9, int), np.ones(9, bool))
+
+    one, _ = OnePoint(late=late)(
+        np.zeros((6000, 9), int), np.ones((6000, 9), int), bounds, np.random.default_rng(0)
+    )
+
+    cuts = 9 - one.sum(axis=1)
+    assert abs((cuts >= 6).mean() - share) < 0.03  # of the eight cuts 6, 7 and 8 are late
+    counts = np.bincount(cuts, minlength=10)[6:9]
+    assert (np.abs(counts - 2000 * share) < 250).all()
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_late_cuts_of_few_genes(d: int):
+    bounds = Bounds(np.zeros(d, int), np.ones(d, int), np.ones(d, bool))
+    first, second = np.zeros((50, d), int), np.ones((50, d), int)
+
+    one, two = OnePoint(late=1.0)(first, second, bounds, np.random.default_rng(0))
+
+    assert (one == [[0], [0, 1]][d - 1]).all()
+    assert (one + two == 1).all()
+
+
 def test_two_point_moves_one_stretch():
     bounds = Bounds(np.zeros(8, int), np.ones(8, int), np.ones(8, bool))
 
@@ -214,6 +239,31 @@ def test_level_step_reach_widens_steps():
     out = LevelStep(reset=0.0, reach=0.1)(np.full((2000, 1), 50), bounds, np.random.default_rng(0))
 
     assert set(np.abs(out[:, 0] - 50)) == set(range(1, 11))
+
+
+def test_late_steps_change_the_last_third_only_and_as_many_of_its_genes():
+    bounds = Bounds(np.zeros(30, int), np.full(30, 5), np.ones(30, bool))
+    rows = legal_rows(4000, bounds, 0)
+
+    out = LevelStep(late=0.75)(rows, bounds, np.random.default_rng(1))
+
+    changed = out != rows
+    moved = changed.sum(axis=1)
+    assert moved.min() >= 1
+    # of the free quarter, rows with an early gene drawn, or none at all and an early one forced
+    free = 0.25 * (1 - (1 - 1 / 30) ** 20 + (1 - 1 / 30) ** 30 * 2 / 3)
+    assert abs(changed[:, :20].any(axis=1).mean() - free) < 0.02
+    assert abs(moved.mean() - (0.75 * (1 + 0.9**10) + 0.25 * (1 + (29 / 30) ** 30))) < 0.07
+
+
+def test_late_steps_go_anywhere_where_nothing_late_can_move():
+    for high in ([5, 5, 0], [5, 5]):  # two genes have no last third
+        bounds = Bounds(np.zeros(len(high), int), np.array(high), np.ones(len(high), bool))
+        rows = legal_rows(100, bounds, 0)
+
+        out = LevelStep(late=1.0)(rows, bounds, np.random.default_rng(0))
+
+        assert (out != rows).any(axis=1).all()
 
 
 def test_mutations_leave_single_valued_genes_alone():

@@ -127,6 +127,8 @@ class Settings:
         sampling: The same for the initial sample.
         crossover_rate: Share of pairs that are crossed, in [0, 1]; the others are only mutated.
             None leaves it to the algorithm: 0.9, and 1 for ``moeim``.
+        mutation_rate: Share of crossed children that are mutated as well, in [0, 1]; children that
+            equal a parent always are.
         scaling: Whether survival by pymoo's and DEAP's rules sees objectives scaled by what was
             met, so that their units do not matter; False compares them as they are, as the
             libraries do. Other algorithms have rules of their own.
@@ -142,6 +144,7 @@ class Settings:
     mutation: Mutation | Mapping[str, Mutation] | None = None
     sampling: Sampling | Mapping[str, Sampling] | None = None
     crossover_rate: float | None = None
+    mutation_rate: float = 1.0
     scaling: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
     surrogate: bool = False
@@ -153,16 +156,17 @@ class Settings:
             raise ConfigError(f"seed must be 0 or larger, got {self.seed}")
         if self.generations is not None and self.generations < 1:
             raise ConfigError(f"generations must be at least 1, got {self.generations}")
-        rate = self.crossover_rate
-        if rate is not None and not (_real(rate) and 0 <= rate <= 1):
-            raise ConfigError(f"crossover_rate must be a number in [0, 1], got {rate!r}")
+        for name in ("crossover_rate", "mutation_rate"):
+            rate = getattr(self, name)
+            if not (_real(rate) and 0 <= rate <= 1) and (name, rate) != ("crossover_rate", None):
+                raise ConfigError(f"{name} must be a number in [0, 1], got {rate!r}")
         if not isinstance(self.scaling, bool):
             raise ConfigError(f"scaling must be true or false, got {self.scaling!r}")
 
 
 COMMON = (
-    "population", "crossover", "mutation", "sampling", "crossover_rate", "scaling", "surrogate",
-    "low_fidelity",
+    "population", "crossover", "mutation", "sampling", "crossover_rate", "mutation_rate", "scaling",
+    "surrogate", "low_fidelity",
 )  # fmt: skip
 """Settings of every algorithm, as configurations name them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,19 @@ class Guard:
         """
         good = np.flatnonzero(np.isfinite(fitness).all(axis=1) & np.isfinite(violation))
         self._inner.inform(genomes.take(good), fitness[good], violation[good])  # type: ignore[attr-defined]
+
+    @property
+    def foresees(self) -> bool:
+        """Whether the algorithm asks for what needs no judging."""
+        return hasattr(self._inner, "foresee")
+
+    def foresee(self, known: Callable[[Genomes], tuple[Array, Array]]) -> None:
+        """Let the algorithm ask this for what needs no judging.
+
+        Args:
+            known: Genomes → fitness (n, m) and violation (n,), NaN where only judging tells.
+        """
+        self._inner.foresee(known)  # type: ignore[attr-defined]
 
     @property
     def recalls(self) -> bool:

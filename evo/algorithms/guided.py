@@ -24,7 +24,8 @@ from . import Algorithm, Population, Settings
 from .guard import FAILED, feasible_ranks
 from .infill import corners, most_improving
 from .partial import Partial
-from .surrogate import MOST_ROWS, Surrogate, evenly
+from .predictor import Foresight, Predictor
+from .surrogate import evenly
 
 ROUNDS = 60  # generations on the surrogate per generation judged
 BREADTH = 150  # least population of those
@@ -54,18 +55,14 @@ class Guided:
     ) -> None:
         self._begin, self._space, self._settings = begin, space, settings
         self._starts = starts
-        self._low, self._high = (
-            np.concatenate([getattr(p.bounds, side) for p in space.parts]).astype(np.float64)
-            for side in ("low", "high")
-        )
-        self._unordered = any(p.kind == "choice" for p in space.parts)
         self._known: dict[bytes, int] = {}  # row in the arrays below
         self._genes: list[Array] = []
         self._fitness: list[Array] = []
         self._violation: list[float] = []
         self._begins: list[int] = []  # rows at which batches begin
+        self._foresee: Foresight | None = None
         self._part: Partial | None = None  # results on a part of the data
-        self._surrogate: Surrogate | None = None  # that proposed the last batch, unless recalled
+        self._predictor: Predictor | None = None  # that proposed the last batch, unless recalled
         self._screened = 0  # genomes that the last batch was chosen from
         self._facts: dict[str, float] = {}
 
@@ -97,10 +94,14 @@ class Guided:
         if not self._known:
             return self._first()
         trusted = self._trusted()
-        self._surrogate = self._fit(len(self._genes))
-        if self._surrogate is None or not trusted:
+        self._predictor = self._fit(len(self._genes))
+        if self._predictor is None or not trusted:
             return self._children()
-        return self._promising(self._surrogate)
+        return self._promising(self._predictor)
+
+    def foresee(self, known: Foresight) -> None:
+        """Ask this for what needs no judging instead of predicting it."""
+        self._foresee = known
 
     def inform(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
         """Predict from these, too, which were judged on a part of the data; before the first ask.
@@ -112,7 +113,7 @@ class Guided:
 
     def recall(self, genomes: Genomes) -> None:
         """Take these for what :meth:`ask` would return now, without working it out again."""
-        self._surrogate, self._screened = None, 0
+        self._predictor, self._screened = None, 0
 
     def tell(self, genomes: Genomes, fitness: Array, violation: Array) -> None:
         """Remember the results."""
@@ -145,30 +146,22 @@ class Guided:
 
     # -- what is predicted -------------------------------------------------------------------------
 
-    def _scaled(self, flat: Array) -> Array:
-        return (flat - self._low) / np.where(self._high > self._low, self._high - self._low, 1.0)
-
-    def _fit(self, n: int) -> Surrogate | None:
-        """Fitted to the first n results; a failure counts as twice the worst violation."""
+    def _fit(self, n: int) -> Predictor | None:
+        """Fitted to the first n results; None where they are too few."""
         flat, values = self._everything(n)
-        violation = values[:, -1]
-        failed = violation >= FAILED
-        if len(flat) - failed.sum() < FEWEST:
+        if (values[:, -1] < FAILED).sum() < FEWEST:
             return None
-        worst = violation[~failed].max(initial=0.0)
-        values[:, -1] = np.where(failed, 2 * worst or 1.0, violation)
-        rows = _representative(feasible_ranks(values[:, :-1], values[:, -1]))
-        return Surrogate(self._scaled(flat[rows]), values[rows], self._unordered)
+        return Predictor(self._space, flat, values, self._foresee)
 
     def _trusted(self) -> bool:
         """Whether the last batches, enough to tell, were predicted well; True where none was."""
         enough = [b for b in self._begins if b + FEWEST <= len(self._genes)]
         start = max(enough, default=0)
-        last = self._surrogate if start == self._begins[-1] else None
-        surrogate = last or self._fit(start)
-        if surrogate is None:
+        last = self._predictor if start == self._begins[-1] else None
+        predictor = last or self._fit(start)
+        if predictor is None:
             return True
-        predicted = surrogate(self._scaled(np.array(self._genes[start:])))
+        predicted = predictor(np.array(self._genes[start:]))
         fitness, violation = (values[start:] for values in self._results())
         good = violation < FAILED
         return agreement(predicted[good], fitness[good]) >= AGREEMENT
@@ -176,38 +169,29 @@ class Guided:
     def _compared(self, genomes: Genomes, fitness: Array, violation: Array) -> dict[str, float]:
         """A batch that was predicted against what was found, before it is remembered."""
         good = np.flatnonzero(violation < FAILED)
-        if self._surrogate is None or not len(good):
+        if self._predictor is None or not len(good):
             return {}
-        predicted = self._surrogate(self._scaled(self._space.flat(genomes)))
+        predicted = self._predictor(self._space.flat(genomes))
         told = {"agreement": agreement(predicted[good], fitness[good])}
         if not self._screened:
             return told
         known, before = self._results()
-        hoped = self._penalty(predicted[:, -1]) <= 0
+        hoped = predicted[:, -1] <= 0
         return told | {
             "screened": float(self._screened),
             "regret": regret(known[before <= 0], predicted[hoped, :-1], fitness[violation <= 0]),
         }
 
-    def _values(self, asked: Genomes, surrogate: Surrogate | None) -> tuple[Array, Array]:
+    def _values(self, asked: Genomes, predictor: Predictor | None) -> tuple[Array, Array]:
         """Fitness and violation, known where judged, else predicted."""
         fitness, violation = self._results()
         rows = np.array([self._known.get(key, -1) for key in asked.rows()], dtype=np.intp)
-        if surrogate is None:
+        if predictor is None:
             return fitness[rows], violation[rows]
-        found = surrogate(self._scaled(self._space.flat(asked)))
-        found[:, -1] = self._penalty(found[:, -1])
+        found = predictor(self._space.flat(asked))
         known = rows >= 0
         found[known] = np.column_stack([fitness, violation])[rows[known]]
         return found[:, :-1], found[:, -1]
-
-    def _penalty(self, predicted: Array) -> Array:
-        """Predicted violations without noise; without constraints only failures are left."""
-        violation = self._results()[1]
-        worst = violation[violation < FAILED].max(initial=0.0)
-        if worst == 0:
-            return np.where(predicted > 0.5, FAILED, 0.0)
-        return np.where(predicted > 0.01 * worst, predicted, 0.0)
 
     # -- what is asked -----------------------------------------------------------------------------
 
@@ -215,7 +199,7 @@ class Guided:
         """The best on a part of the data, else the first generation of the algorithm proper."""
         if self._part is None:
             return self._begin(self._starts, self._settings).ask()
-        self._surrogate = None
+        self._predictor = None
         found = self._part.values
         chosen = self._choose(found[:, :-1], found[:, -1], self._settings.population)
         return self._space.unflat(self._part.flat[chosen])
@@ -240,7 +224,7 @@ class Guided:
             inner.tell(asked, *self._values(asked, None))
         return asked
 
-    def _promising(self, surrogate: Surrogate) -> Genomes:
+    def _promising(self, predictor: Predictor) -> Genomes:
         """Of all that the algorithm asks for on the surrogate, what adds most hypervolume."""
         size = self._settings.population
         inner = self._begun(max(size, BREADTH), ROUNDS)
@@ -248,7 +232,7 @@ class Guided:
         fitness, violation = [], []
         rounds, asked = 0, inner.ask()
         while len(asked) and (rounds < ROUNDS or not pool):
-            values, penalty = self._values(asked, surrogate)
+            values, penalty = self._values(asked, predictor)
             new = np.array([key not in self._known for key in asked.rows()])
             if new.any():
                 pool.append(asked.take(np.flatnonzero(new)))
@@ -287,15 +271,6 @@ def best(fitness: Array, violation: Array, n: int) -> NDArray[np.intp]:
         if len(rows) >= n:
             break
     return np.array(rows, dtype=np.intp)
-
-
-def _representative(rank: NDArray[np.intp]) -> NDArray[np.intp]:
-    """At most ``MOST_ROWS`` rows: half of them the best, half spread evenly over the others."""
-    if len(rank) <= MOST_ROWS:
-        return np.arange(len(rank), dtype=np.intp)
-    order, half = np.argsort(rank, kind="stable"), MOST_ROWS // 2
-    others = np.linspace(half, len(rank) - 1, half).astype(np.intp)
-    return np.sort(np.concatenate([order[:half], order[others]]))
 
 
 def regret(known: Array, predicted: Array, found: Array) -> float:

@@ -50,6 +50,7 @@ class Variation:
         mutation: Part name → operator.
         sampling: Part name → operator; parts without one sample themselves.
         rate: Share of pairs that are crossed; the others go on to mutation as they are.
+        mutated: Share of crossed children that are mutated, too; those that equal a parent are.
     """
 
     space: SearchSpace
@@ -57,6 +58,7 @@ class Variation:
     mutation: Mapping[str, Mutation]
     sampling: Mapping[str, Sampling]
     rate: float
+    mutated: float = 1.0
 
     @staticmethod
     def of(space: SearchSpace, settings: Settings) -> Variation:
@@ -75,6 +77,7 @@ class Variation:
             _assign("mutation", parts, mutation, settings.mutation),
             _assign("sampling", parts, SAMPLING, settings.sampling),
             0.9 if settings.crossover_rate is None else settings.crossover_rate,
+            settings.mutation_rate,
         )
 
     def sample(self, n: int, rng: RNG) -> Genomes:
@@ -82,7 +85,7 @@ class Variation:
         return self._legal({p.name: self._sample(p, n, rng) for p in self.space.parts})
 
     def children(self, first: Genomes, second: Genomes, rng: RNG) -> Genomes:
-        """Two mutated, legal children per pair of parents, those of a pair next to each other."""
+        """Two legal children per pair of parents, those of a pair next to each other."""
         n = len(first)
         crossed = rng.random(n) < self.rate
         mixed: dict[str, NDArray[Any]] = {}
@@ -92,7 +95,17 @@ class Variation:
             pair = np.stack([one, two], axis=1)  # (n, 2, d)
             pair[~crossed, 0], pair[~crossed, 1] = a[~crossed], b[~crossed]
             mixed[part.name] = pair.reshape(2 * n, *part.shape)
-        return self.mutate(self._legal(mixed), rng)
+        children = self._legal(mixed)
+        if self.mutated == 1:
+            return self.mutate(children, rng)
+        chosen = rng.random(2 * n) < self.mutated
+        for parents in (first, second):
+            chosen |= _same(children, parents.take(np.repeat(np.arange(n), 2)))
+        rows = np.flatnonzero(chosen)
+        out = {name: values.copy() for name, values in children.parts.items()}
+        for name, values in self.mutate(children.take(rows), rng).parts.items():
+            out[name][rows] = values
+        return Genomes(out)
 
     def mutate(self, genomes: Genomes, rng: RNG) -> Genomes:
         """Legal mutants, one per row; each of k parts changes with chance 1/k, at least one."""
@@ -210,6 +223,12 @@ class Nursery:
         cut = np.split(digits, np.cumsum([len(s) for s in spans])[:-1], axis=1)
         whole = {p.name: c + p.bounds.low for p, c in zip(parts, cut, strict=True)}
         return self.space.repair(Genomes(whole))
+
+
+def _same(one: Genomes, two: Genomes) -> NDArray[np.bool_]:
+    """Which rows of two batches are the same genome, (n,)."""
+    pairs = [(values, two[name]) for name, values in one.parts.items()]
+    return np.all([(a == b).reshape(len(one), -1).all(axis=1) for a, b in pairs], axis=0)
 
 
 def _assign(

@@ -83,13 +83,32 @@ class Judges:
         values = np.stack([o(batch) for o in self.objectives], axis=1)
         return values, self.violations(batch, values)
 
+    @property
+    def any_free(self) -> bool:
+        """Whether some objective or constraint is free."""
+        return any(x.free for x in (*self.objectives, *self.constraints))
+
+    def free(self, batch: Batch) -> tuple[Array, Array]:
+        """As when called, but NaN where the batch has to be judged to tell.
+
+        Raises:
+            ObjectiveError: An objective or constraint raised, or returned something unusable.
+        """
+        nothing = np.full(len(batch), np.nan)
+        values = np.stack([o(batch) if o.free else nothing for o in self.objectives], axis=1)
+        own = [c(batch) if c.free else nothing for c in self.constraints]
+        return values, self._limited(own, values)
+
     def violations(self, batch: Batch, values: Array) -> Array:
         """Violations (n, c) of a batch with known values (n, columns).
 
         Raises:
             ObjectiveError: A constraint raised, or returned something unusable.
         """
-        own = [c(batch) for c in self.constraints]
+        return self._limited([c(batch) for c in self.constraints], values)
+
+    def _limited(self, own: list[Array], values: Array) -> Array:
+        """Violations of the problem's own constraints, then of limits on values, (n, c)."""
         place = {o.name: j for j, o in enumerate(self.objectives)}
         asked = [
             _excess(values[:, place[x.name]], x, self.objectives[place[x.name]].resolution)

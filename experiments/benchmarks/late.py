@@ -2,10 +2,10 @@
 
     EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--seeds 5]
 
-Plain NSGA-II on what to remove or narrow, in four ways. *usual*: children are crossed and then
-mutated. *late*: in every other generation both confined to the last third of the sites (the phases
-alternate, so that nothing is out of reach). *either*: generations alternate between crossing alone
-and mutating alone. *late either*: both. Printed are the multiply-accumulates that a way did, as a
+Plain NSGA-II on what to remove or narrow. *usual*: pairs are cut anywhere, and their children
+mutated anywhere. *late*: half the cuts and half the mutations are confined to the last third of
+the sites. *either*: only children that equal a parent are mutated. *late either*: both. *later
+either*: with 0.7 of them instead of half. Printed are the multiply-accumulates that a way did, as a
 share of the usual one's, and the hypervolumes at equal multiply-accumulates (the least that any
 spent in all) and at equal evaluations, on one box.
 """
@@ -17,9 +17,8 @@ import json
 import statistics
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,84 +28,40 @@ from evo.archive import Box
 from evo.config import RunConfig
 from evo.run import Run
 from evo.view import SEARCH, RunView, read_run
-from operators import RNG, Bounds
-from operators.discrete import DISCRETE, LevelStep, OnePoint
 
 MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m")
-LAST = 3  # a late phase changes one of so many parts of the sites, the last
 
 
-@dataclass
-class Phased:
-    """An operator that each call finds in the next phase of a plan, such as ``c-m-C-M``.
-
-    A letter in a phase lets it act (``c`` crossover, ``m`` mutation), a capital letter on the last
-    sites alone; without its letter it copies.
-    """
-
-    plan: str
-    calls: int = field(default=0, init=False)
-    kinds: ClassVar[frozenset[str]] = DISCRETE
-
-    def phase(self) -> str:
-        """Of this call."""
-        phases = self.plan.split("-")
-        self.calls += 1
-        return phases[(self.calls - 1) % len(phases)]
-
-
-@dataclass
-class Cut(Phased):
-    """One-point crossover."""
-
-    def __call__(self, first: Any, second: Any, bounds: Bounds, rng: RNG) -> tuple[Any, Any]:
-        phase, (n, d) = self.phase(), first.shape
-        if "c" in phase:
-            return OnePoint()(first, second, bounds, rng)
-        behind = np.arange(d) >= rng.integers(d - d // LAST, d, (n, 1))
-        behind &= "C" in phase
-        return np.where(behind, second, first), np.where(behind, first, second)
-
-
-@dataclass
-class Step(Phased):
-    """The usual mutation."""
-
-    def __call__(self, genomes: Any, bounds: Bounds, rng: RNG) -> Any:
-        phase, d = self.phase(), genomes.shape[1]
-        if "m" in phase:
-            return LevelStep()(genomes, bounds, rng)
-        out = genomes.copy()
-        if "M" in phase:
-            cut = slice(d - d // LAST, None)
-            part = replace(bounds, low=bounds.low[cut], high=bounds.high[cut],
-                           ordered=bounds.ordered[cut])  # fmt: skip
-            out[:, cut] = LevelStep()(genomes[:, cut], part, rng)
-        return out
-
-
-PLANS = {"usual": "cm", "late": "cm-CM", "either": "c-m", "late either": "c-m-C-M"}
-WAYS: dict[str, dict[str, Any]] = {
-    way: {
-        "crossover": {"id": "late:Cut", "plan": plan},
-        "mutation": {"id": "late:Step", "plan": plan},
+def way(late: float, mutated: float) -> dict[str, Any]:
+    """Settings of the algorithm."""
+    return {
+        "crossover": {"id": "one-point", "late": late},
+        "mutation": {"id": "level-step", "late": late},
+        "mutation_rate": mutated,
     }
-    for way, plan in PLANS.items()
+
+
+WAYS = {
+    "usual": way(0.0, 1.0),
+    "late": way(0.5, 1.0),
+    "either": way(0.0, 0.0),
+    "late either": way(0.5, 0.0),
+    "later either": way(0.7, 0.0),
 }
 
 
-def searched(name: str, given: Any, scratch: Path, seed: int, way: str) -> RunView:
+def searched(name: str, given: Any, scratch: Path, seed: int, how: str) -> RunView:
     """A finished run."""
     config = RunConfig.from_mapping(
         {
             "problem": {"id": "prune/mixed", **settings(name, scratch, given.sequences)},
             "objectives": ["drift" if name == "all-MiniLM-L6-v2" else "kl", "params"],
             "seed": seed, "validate": False,
-            "algorithm": {"id": "nsga2", "population": 32, "surrogate": False, **WAYS[way]},
+            "algorithm": {"id": "nsga2", "population": 32, "surrogate": False, **WAYS[how]},
             "stop": {"generations": given.generations}, "evaluator": {"device": "cpu"},
         }
     )  # fmt: skip
-    folder = scratch / f"{name}-{seed}-{way}".replace("/", "-").replace(" ", "-")
+    folder = scratch / f"{name}-{seed}-{how}".replace("/", "-").replace(" ", "-")
     with Run.create(config, folder) as run:
         list(run)
         run.finish()

@@ -39,8 +39,8 @@ def offered(parts: Sequence[str], damage: bool, unseen: bool) -> tuple[Objective
         found.append(Objective("unseen", "max", lambda b: _means(b, b.unseen).mean(1), "", 1e-6))
     return (
         *found,
-        Objective("params", "min", lambda b: b.sizes["params"], "evolved numbers"),
-        Objective("memory", "min", lambda b: b.sizes["memory"], "stored numbers"),
+        Objective("params", "min", lambda b: b.sizes["params"], "evolved numbers", free=True),
+        Objective("memory", "min", lambda b: b.sizes["memory"], "stored numbers", free=True),
         Objective("plasticity", "min", _plasticity),
         Objective("energy", "min", lambda b: b.intact.energy.mean((1, 2))),
         Objective("largest", "min", lambda b: b.intact.largest.max((1, 2)), "weight", 1e-6),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evo.problem import Objective
 
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 def offered(problem: Mixed) -> list[Objective]:
     """Costs that every model has, then quality by the kind of the model."""
     costs = [
-        Objective("params", "min", lambda b: b.params.sum(1) + b.base.params, "params", 1.0),
-        Objective("macs", "min", lambda b: b.macs.sum(1) + b.base.macs, "MACs/token", 1.0),
-        Objective(
-            "weight_bytes", "min", lambda b: b.weight_bytes.sum(1) + b.base.weight_bytes, "B", 1.0
-        ),
+        _count("params", "params"),
+        _count("macs", "MACs/token"),
+        _count("weight_bytes", "B"),
         Objective("latency", "min", problem.latency_of, "ms", 1e-3),
     ]
     if problem.kind == "lm":
@@ -36,8 +34,17 @@ def _of_language_models() -> list[Objective]:
         _mean("kl", 1, "nats/token", 1e-5),
         _mean("loss", 0, "nats/token", 1e-5),
         replace(spread, fn=lambda b: b.perplexity, of_mean=perplexity),
-        Objective("kv_bytes", "min", lambda b: b.kv_bytes.sum(1) + b.base.kv_bytes, "B/token", 1.0),
+        _count("kv_bytes", "B/token"),
     ]
+
+
+def _count(name: str, unit: str) -> Objective:
+    """A cost of the model: a sum over sites, and what lies outside of them."""
+
+    def whole(batch: Any) -> Any:
+        return getattr(batch, name).sum(1) + getattr(batch.base, name)
+
+    return Objective(name, "min", whole, unit, 1.0, free=True)
 
 
 def _mean(name: str, column: int, unit: str, resolution: float) -> Objective:
