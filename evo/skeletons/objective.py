@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 import evo
 
 
-@evo.objective("new_objective", goal="min", unit="parameters", resolution=1.0)
+@evo.objective("new_objective", goal="min", unit="parameters", resolution=1.0, free=True)
 def new_objective(batch: Any) -> NDArray[np.int64]:
-    """Parameters of the largest site: what must fit into memory at once, shape (n,)."""
+    """Parameters of the largest site: what must fit into memory at once, shape (n,).
+
+    It is ``free``: it follows from the choices, without judging; leave that out of others.
+    """
     return batch.params.max(axis=1)

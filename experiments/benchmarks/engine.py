@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sweep import generations, model_of, one_at_a_time, swept, timed, warm_engine
+from sweep import LARGE, generations, model_of, one_at_a_time, swept, timed, warm_engine
 
 from evo.archive import Box
 from evo.config import RunConfig
@@ -43,7 +43,6 @@ from problems.pruning.cost import pruned_model
 from problems.pruning.searches import Mixed
 from problems.pruning.sweep import Sweep
 
-LARGE = "random-24x512"  # blocks and vocabulary as models in use have them
 MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m", LARGE)
 TEXTS = {"stories260K/hf": "tinystories", "books2m": "books"}
 FILES = {"tinystories": ("train.txt", "valid.txt"), "books": ("train.txt.xz", "valid.txt")}
@@ -112,7 +111,7 @@ def _part(tensor: torch.Tensor, which: Any) -> torch.Tensor:
 
 def judged(name: str, problem: Mixed, given: Any) -> dict[str, Any]:
     """Medians of seconds per candidate, after equality."""
-    population = 16 if name == LARGE else given.population
+    population = 32 if name == LARGE else given.population
     *earlier, rows = generations(problem, population, given.generations)
     cold = Sweep(problem.pretrained, problem.table)
     ways: dict[str, Callable[[], np.ndarray]] = {

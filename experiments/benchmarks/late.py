@@ -1,6 +1,6 @@
 """Do children that share more with their parents pay, since a sweep starts at their first change?
 
-    EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--seeds 5]
+    EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--way NAME]
 
 Plain NSGA-II on what to remove or narrow. *usual*: pairs are cut anywhere, and their children
 mutated anywhere. *late*: half the cuts and half the mutations are confined to the last third of
@@ -77,17 +77,19 @@ def spent(view: RunView) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", choices=MODELS)
+    parser.add_argument("--way", action="append", choices=list(WAYS)[1:], help="beside the usual")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sequences", type=int, default=16)
     parser.add_argument("--generations", type=int, default=24)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    others = [way for way in WAYS if way != "usual"]
+    ways = ["usual", *(given.way or [way for way in WAYS if way != "usual"])]
+    others = ways[1:]
     with tempfile.TemporaryDirectory() as folder:
         for name in given.model or MODELS:
             told: dict[str, dict[str, list[float]]] = {w: defaultdict(list) for w in others}
             for seed in range(given.seeds):
-                views = {way: searched(name, given, Path(folder), seed, way) for way in WAYS}
+                views = {way: searched(name, given, Path(folder), seed, way) for way in ways}
                 fronts = [v.fitness[v.candidates.on_front] for v in views.values()]
                 box = Box.spanning(np.concatenate(fronts))
                 counts = {way: spent(view) for way, view in views.items()}

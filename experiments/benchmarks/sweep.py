@@ -26,12 +26,14 @@ import numpy as np
 import torch
 
 from evo import Context
-from evo.algorithms import Settings, create
-from operators.discrete import OnePoint
+from evo.config import RunConfig
+from evo.evaluate.judges import Judges
+from evo.run import build_algorithm
 from problems.pruning.cost import pruned_model
 from problems.pruning.searches import Mixed
 from problems.pruning.sweep import Sweep
 
+LARGE = "random-24x1024"  # blocks, vocabulary and share of the head as models in use have them
 SHAPES = {
     "stories260K/hf": {
         "num_hidden_layers": 5, "hidden_size": 64, "intermediate_size": 172,
@@ -45,13 +47,13 @@ SHAPES = {
         "num_hidden_layers": 12, "hidden_size": 256, "intermediate_size": 688,
         "num_attention_heads": 8, "max_position_embeddings": 256,
     },
-    "random-24x512": {
-        "num_hidden_layers": 24, "hidden_size": 512, "intermediate_size": 1376,
-        "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 256,
+    LARGE: {
+        "num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 2752,
+        "num_attention_heads": 16, "num_key_value_heads": 4, "max_position_embeddings": 256,
     },
 }  # fmt: skip
 VOCABULARY = {
-    "stories260K/hf": 512, "books2m": 4096, "random-12x256": 4096, "random-24x512": 32_000
+    "stories260K/hf": 512, "books2m": 4096, "random-12x256": 4096, LARGE: 32_000
 }  # fmt: skip
 
 
@@ -82,12 +84,15 @@ def model_of(name: str, scratch: Path) -> str:
 
 def generations(problem: Mixed, n: int, last: int) -> list[np.ndarray]:
     """What NSGA-II asks for, generation by generation, on (quality, params); each (n, S)."""
-    algorithm = create(
-        "nsga2", problem.space, n_objectives=2, constrained=False,
-        settings=Settings(population=n, seed=0, crossover=OnePoint()),
-        starts=problem.starts(n, np.random.default_rng(0)),
-    )  # fmt: skip
     quality = "drift" if problem.kind == "encoder" else "kl"
+    config = RunConfig.from_mapping(
+        {
+            "objectives": [quality, "params"], "seed": 0,
+            "algorithm": {"id": "nsga2", "population": n, "surrogate": False},
+        }
+    )  # fmt: skip
+    judges, starts = Judges.of(problem, config), problem.starts(n, np.random.default_rng(0))
+    algorithm = build_algorithm(config, problem.space, judges, starts, variation=problem.variation)
     chosen = {o.name: o for o in problem.objectives}
     asked_so_far = []
     for _ in range(last + 1):
@@ -167,12 +172,16 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--model", action="append", help="only models whose name contains this")
+    parser.add_argument(
+        "--model",
+        action="append",
+        help="only models whose name contains this; random-24x1024 only where asked for",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("all-MiniLM-L6-v2", *SHAPES):
-            if not arguments.model or any(part in name for part in arguments.model):
+            if any(p in name for p in arguments.model) if arguments.model else name != LARGE:
                 model = model_of(name, Path(scratch)) if name in SHAPES else None
                 print(
                     json.dumps(benchmark(name, model, arguments.variants.split(), arguments)),

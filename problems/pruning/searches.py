@@ -80,9 +80,16 @@ class Mixed:
     """
 
     default_objectives: Sequence[str]
-    variation: Mapping[str, Any] = MappingProxyType({"crossover": "one-point", "surrogate": True})
-    """Sites are in order of depth, so children of a cut share a prefix with a parent; judging is
-    dear and smooth in the choices, so predicting pays."""
+    variation: Mapping[str, Any] = MappingProxyType(
+        {
+            "crossover": {"id": "one-point", "late": 0.5},
+            "mutation": {"id": "level-step", "late": 0.5},
+            "mutation_rate": 0.0,
+            "surrogate": True,
+        }
+    )
+    """Sites are in order of depth, so what is cut or mutated once, and late, shares a long prefix
+    with a parent; judging is dear and smooth in the choices, so predicting pays."""
 
     def __init__(
         self,
