@@ -83,7 +83,8 @@ class LevelStep:
     bounds goes the other way.
 
     Args:
-        rate: Probability per gene; None means 1/d, so that about 1.4 genes of a row change.
+        rate: Probability per gene; None means 1/d, so that about 1.4 genes of a row change, and 0
+            that one does.
         reset: Probability that an ordered gene jumps to any other value instead of stepping, so
             that far values stay reachable.
         reach: Longest step as a share of the gene's range; a step has at least one level.

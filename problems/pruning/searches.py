@@ -83,7 +83,8 @@ class Mixed:
     variation: Mapping[str, Any] = MappingProxyType(
         {
             "crossover": {"id": "one-point", "late": 0.5},
-            "mutation": {"id": "level-step", "late": 0.5},
+            "mutation": {"id": "level-step", "late": 0.5, "rate": 0.0},
+            "crossover_rate": 0.5,
             "mutation_rate": 0.0,
             "surrogate": True,
         }
