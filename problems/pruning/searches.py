@@ -83,14 +83,14 @@ class Mixed:
     variation: Mapping[str, Any] = MappingProxyType(
         {
             "crossover": {"id": "one-point", "late": 0.5},
-            "mutation": {"id": "level-step", "late": 0.5, "rate": 0.0},
-            "crossover_rate": 0.5,
+            "mutation": {"id": "level-step", "late": 0.5},
             "mutation_rate": 0.0,
             "surrogate": True,
         }
     )
-    """Sites are in order of depth, so what is cut or mutated once, and late, shares a long prefix
-    with a parent; judging is dear and smooth in the choices, so predicting pays."""
+    """Sites are in order of depth, so a child that is cut or mutated, not both, and half the time
+    late, shares a long prefix with a parent; judging is dear and smooth in the choices, so
+    predicting pays."""
 
     def __init__(
         self,
