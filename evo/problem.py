@@ -254,7 +254,8 @@ class Problem(Protocol):
     - ``work() -> Mapping[str, float]``: counts of what was done in this process so far, which the
       run adds up per generation for `evo profile`; seconds as ``seconds.PART``;
     - ``variation -> Mapping[str, Any]``: settings of the algorithm that suit it: operators by role,
-      e.g. ``crossover``, and ``surrogate``; the configuration's own come first;
+      e.g. ``crossover``, and ``surrogate``; those under ``unguided`` replace them in searches that
+      do not predict; the configuration's own come first;
     - ``low_fidelity(names, asked) -> float``: the share of its data, ``asked`` or the next it can
       judge on, that candidates are judged on while the search begins, given as
       ``Context.fidelity``, where they are judged by these objectives and metrics; the least that

@@ -303,12 +303,14 @@ def build_algorithm(
         ConfigError: A setting does not fit.
     """
     name = id_ or config.algorithm.id
-    suited = {k: v for k, v in (variation or {}).items() if k != "surrogate" or name not in ALONE}
-    own = {} if id_ else {**suited, **config.algorithm.settings}
-    own.pop("low_fidelity", None)  # of the run
-    surrogate = own.pop("surrogate", False)
+    asked, suited = dict(config.algorithm.settings), dict(variation or {})
+    predicted, unguided = suited.pop("surrogate", False), suited.pop("unguided", {})
+    surrogate = asked.pop("surrogate", predicted and name not in ALONE)
     if not isinstance(surrogate, bool):
         raise ConfigError(f"algorithm.surrogate must be true or false, got {surrogate!r}")
+    asked.pop("low_fidelity", None)  # of the run
+    own = {} if id_ else {**suited, **({} if surrogate else unguided), **asked}
+    surrogate = surrogate and not id_
     operators = {
         role: _operator(own.pop(role), role)
         for role in ("crossover", "mutation", "sampling")

@@ -348,6 +348,34 @@ def test_what_suits_a_problem_gives_way_to_the_configuration(algorithm, own, gui
     assert isinstance(made._inner, Guided) is guided
 
 
+@pytest.mark.parametrize(
+    ("own", "late", "mutated"),
+    [
+        ({"surrogate": False}, 0.5, 0.0),
+        ({"surrogate": False, "mutation_rate": 0.25}, 0.5, 0.25),
+        ({"surrogate": False, "crossover": "one-point"}, 0.0, 0.0),
+        ({}, 0.0, 1.0),
+    ],
+)
+def test_what_suits_searches_that_do_not_predict(own, late: float, mutated: float) -> None:
+    config = RunConfig.from_mapping({"algorithm": {"id": "nsga2", "population": 8, **own}})
+    judges = SimpleNamespace(n_searched=2, n_constraints=0)
+    suits = {
+        "crossover": "one-point", "surrogate": True,
+        "unguided": {"crossover": {"id": "one-point", "late": 0.5}, "mutation_rate": 0.0},
+    }  # fmt: skip
+
+    made: Any = build_algorithm(config, SPACE, judges, None, variation=suits)  # type: ignore[arg-type]
+    inner = made._inner
+    crossover, rate = (
+        (inner._settings.crossover, inner._settings.mutation_rate)
+        if isinstance(inner, Guided)
+        else (inner._nursery.variation.crossover["choices"], inner._nursery.variation.mutated)
+    )
+
+    assert (crossover.late, rate) == (late, mutated)
+
+
 def test_wrong_predictions_are_given_up() -> None:
     rng = np.random.default_rng(7)
 

@@ -82,15 +82,18 @@ class Mixed:
     default_objectives: Sequence[str]
     variation: Mapping[str, Any] = MappingProxyType(
         {
-            "crossover": {"id": "one-point", "late": 0.5},
-            "mutation": {"id": "level-step", "late": 0.5},
-            "mutation_rate": 0.0,
+            "crossover": "one-point",
             "surrogate": True,
+            "unguided": {
+                "crossover": {"id": "one-point", "late": 0.5},
+                "mutation": {"id": "level-step", "late": 0.5},
+                "mutation_rate": 0.0,
+            },
         }
     )
-    """Sites are in order of depth, so a child that is cut or mutated, not both, and half the time
-    late, shares a long prefix with a parent; judging is dear and smooth in the choices, so
-    predicting pays."""
+    """Sites are in order of depth, so children of a cut share a prefix with a parent; judging is
+    dear and smooth in the choices, so predicting pays. Where all that is asked for is judged,
+    children share more when they are cut or mutated, not both, and half of them late."""
 
     def __init__(
         self,
