@@ -12,7 +12,7 @@ from . import RNG, Bounds
 
 DISCRETE = frozenset({"choice", "integer", "mask"})
 BLOCK = 2**15
-LAST = 3  # late moves change one of so many parts of the genes, the last
+LAST = 3  # late cuts lie in one of so many parts of the genes, the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +83,22 @@ class LevelStep:
     bounds goes the other way.
 
     Args:
-        rate: Probability per gene; None means 1/d, so that about 1.4 genes of a row change, and 0
-            that one does.
+        rate: Probability per gene; None means 1/d, so that about 1.4 genes of a row change.
         reset: Probability that an ordered gene jumps to any other value instead of stepping, so
             that far values stay reachable.
         reach: Longest step as a share of the gene's range; a step has at least one level.
-        late: Share of rows that change in their last third of genes only, in [0, 1].
     """
 
     rate: float | None = None
     reset: float = 0.1
     reach: float = 0.0
-    late: float = 0.0
     kinds: ClassVar[frozenset[str]] = DISCRETE
 
     def __call__(self, genomes: NDArray[Any], bounds: Bounds, rng: RNG) -> NDArray[Any]:
         """Changed rows, shape (n, d), dtype of the input."""
         low, high = bounds.low.astype(np.int64), bounds.high.astype(np.int64)
-        picked, d = pick_genes(genomes.shape, self.rate, high > low, rng), genomes.shape[1]
-        behind = (high > low) & (np.arange(d) >= d - d // LAST)
-        if self.late and behind.any():
-            rows = np.flatnonzero(rng.random(len(genomes)) < self.late)
-            picked[rows] = pick_genes((len(rows), d), self.rate, behind, rng)
-        chosen = np.flatnonzero(picked)
-        gene = chosen % d
+        chosen = np.flatnonzero(pick_genes(genomes.shape, self.rate, high > low, rng))
+        gene = chosen % genomes.shape[1]
         jump = ~bounds.ordered[gene] | (drawn_at(chosen, genomes.shape, rng) < self.reset)
         longest = np.maximum(1, np.floor(self.reach * (high - low)).astype(np.int64))
         step = _integers(longest, genomes.shape, rng).take(chosen)

@@ -241,31 +241,6 @@ def test_level_step_reach_widens_steps():
     assert set(np.abs(out[:, 0] - 50)) == set(range(1, 11))
 
 
-def test_late_steps_change_the_last_third_only_and_as_many_of_its_genes():
-    bounds = Bounds(np.zeros(30, int), np.full(30, 5), np.ones(30, bool))
-    rows = legal_rows(4000, bounds, 0)
-
-    out = LevelStep(late=0.75)(rows, bounds, np.random.default_rng(1))
-
-    changed = out != rows
-    moved = changed.sum(axis=1)
-    assert moved.min() >= 1
-    # of the free quarter, rows with an early gene drawn, or none at all and an early one forced
-    free = 0.25 * (1 - (1 - 1 / 30) ** 20 + (1 - 1 / 30) ** 30 * 2 / 3)
-    assert abs(changed[:, :20].any(axis=1).mean() - free) < 0.02
-    assert abs(moved.mean() - (0.75 * (1 + 0.9**10) + 0.25 * (1 + (29 / 30) ** 30))) < 0.07
-
-
-def test_late_steps_go_anywhere_where_nothing_late_can_move():
-    for high in ([5, 5, 0], [5, 5]):  # two genes have no last third
-        bounds = Bounds(np.zeros(len(high), int), np.array(high), np.ones(len(high), bool))
-        rows = legal_rows(100, bounds, 0)
-
-        out = LevelStep(late=1.0)(rows, bounds, np.random.default_rng(0))
-
-        assert (out != rows).any(axis=1).all()
-
-
 def test_mutations_leave_single_valued_genes_alone():
     bounds = Bounds(np.array([0, 3, 0]), np.array([0, 3, 5]), np.ones(3, bool))
     rows = legal_rows(200, bounds, 0)

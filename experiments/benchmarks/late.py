@@ -2,12 +2,11 @@
 
     EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--way NAME]
 
-Plain NSGA-II on what to remove or narrow. *usual*: pairs are cut anywhere, and all children mutated
-anywhere. *late*: half the cuts and half the mutations are confined to the last third of the sites.
-*either*: only children that equal a parent are mutated. *late either*: both, as pruning problems
-suggest. Printed are the multiply-accumulates that a way did, as a share of the usual one's, and the
-hypervolumes at equal multiply-accumulates (the least that any spent in all) and at equal
-evaluations, on one box.
+Plain NSGA-II on what to remove or narrow. *usual*: pairs are cut anywhere, and all children mutated.
+*late*: half the cuts are confined to the last third of the sites. *either*: only children that
+equal a parent are mutated. *late either*: both, as pruning problems suggest. Printed are the
+multiply-accumulates that a way did, as a share of the usual one's, and the hypervolumes at equal
+multiply-accumulates (the least that any spent in all) and at equal evaluations, on one box.
 """
 
 from __future__ import annotations
@@ -34,11 +33,7 @@ MODELS = ("all-MiniLM-L6-v2", "stories260K/hf", "books2m")
 
 def way(late: float, mutated: float) -> dict[str, Any]:
     """Settings of the algorithm."""
-    return {
-        "crossover": {"id": "one-point", "late": late},
-        "mutation": {"id": "level-step", "late": late},
-        "mutation_rate": mutated,
-    }
+    return {"crossover": {"id": "one-point", "late": late}, "mutation_rate": mutated}
 
 
 WAYS = {

@@ -84,16 +84,12 @@ class Mixed:
         {
             "crossover": "one-point",
             "surrogate": True,
-            "unguided": {
-                "crossover": {"id": "one-point", "late": 0.5},
-                "mutation": {"id": "level-step", "late": 0.5},
-                "mutation_rate": 0.0,
-            },
+            "unguided": {"crossover": {"id": "one-point", "late": 0.5}, "mutation_rate": 0.0},
         }
     )
     """Sites are in order of depth, so children of a cut share a prefix with a parent; judging is
     dear and smooth in the choices, so predicting pays. Where all that is asked for is judged,
-    children share more when they are cut or mutated, not both, and half of them late."""
+    children share more when they are either cut, half of them late, or mutated."""
 
     def __init__(
         self,
