@@ -14,7 +14,7 @@ from test_racing import finished
 from test_resume import contents, go, interrupt
 
 from evo import Choice, Context, Genomes, SearchSpace
-from evo.algorithms import guided
+from evo.algorithms import Settings, create, guided
 from evo.algorithms.guided import Guided
 from evo.algorithms.infill import corners, most_improving
 from evo.algorithms.partial import Partial, on_scale
@@ -191,6 +191,30 @@ def test_a_run_searches_a_part_first_and_records_it_apart(folder):
     then, first = spent(view)[:2]
     assert (first.origin, first.counts["tokens"]) == (LOW, 64 * 2)
     assert (then.origin, then.counts["tokens"]) == (SEARCH, 24 * SAMPLES)
+
+
+@pytest.mark.parametrize(("judged", "same"), [(16, False), (32, True)])
+def test_the_part_is_left_once_as_much_is_judged_whole(judged: int, same: bool):
+    truth, rng = Parts(), np.random.default_rng(0)
+    rows = truth.space.sample(24 + judged, rng)
+    part, whole = rows.take(slice(0, 24)), rows.take(slice(24, None))
+    values = lambda g, share: np.column_stack(  # noqa: E731
+        [truth.batch(g, Context(fidelity=share)).samples.mean(1), 30.0 - g["choices"].sum(1)]
+    )
+    asked = []
+    for informed in (False, True):
+        settings = Settings(population=8, seed=3, surrogate=True)
+        algorithm: Any = create(
+            "nsga2", truth.space, n_objectives=2, constrained=False, settings=settings
+        )
+        if informed:
+            algorithm.inform(part, values(part, 1 / 16), np.zeros(24))
+        for start in range(0, judged, 8):
+            told = whole.take(slice(start, start + 8))
+            algorithm.recall(told)
+            algorithm.tell(told, values(told, 1), np.zeros(8))
+        asked.append(algorithm.ask().rows())
+    assert (asked[0] == asked[1]) is same
 
 
 def test_a_limit_on_what_is_free_is_kept_without_judging(tmp_path):

@@ -136,11 +136,15 @@ class Guided:
         return np.array(self._fitness).reshape(-1, m), np.array(self._violation)
 
     def _everything(self, n: int) -> tuple[Array, Array]:
-        """Genes of the first n judged on all data and of those judged on a part; their values."""
+        """Genes of the first n judged on all data and of those judged on a part; their values.
+
+        Once as many were judged on all data as on the part, that says more: how values on the part
+        differ depends on the genes, so that no scale brings them together.
+        """
         flat = np.array(self._genes[:n]).reshape(-1, self._space.length)
         fitness, violation = (values[:n] for values in self._results())
         values = np.column_stack([fitness, violation])
-        if self._part is None:
+        if self._part is None or n >= len(self._part.keys):
             return flat, values
         return self._part.beside(self._known, flat, values)
 

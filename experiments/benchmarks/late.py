@@ -2,9 +2,9 @@
 
     EVO_DATA=FOLDER python experiments/benchmarks/late.py [--model NAME] [--way NAME]
 
-Plain NSGA-II on what to remove or narrow. *usual*: pairs are cut anywhere, and all children mutated.
-*late*: half the cuts are confined to the last third of the sites. *either*: only children that
-equal a parent are mutated. *late either*: both, as pruning problems suggest. Printed are the
+Plain NSGA-II on what to remove or narrow. *usual*: pairs are cut anywhere, and all children are
+mutated. *late*: half the cuts are confined to the last third of the sites. *either*: only children
+that equal a parent are mutated. *late either*: both, as pruning problems suggest. Printed are the
 multiply-accumulates that a way did, as a share of the usual one's, and the hypervolumes at equal
 multiply-accumulates (the least that any spent in all) and at equal evaluations, on one box.
 """
