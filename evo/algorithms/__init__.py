@@ -170,6 +170,9 @@ COMMON = (
 )  # fmt: skip
 """Settings of every algorithm, as configurations name them."""
 
+Foresight = Callable[[Genomes], tuple[Array, Array]]
+"""Genomes → fitness (n, m) and violation (n,), NaN where only judging tells."""
+
 Factory = Callable[..., Algorithm]
 """``factory(nursery, *, n_objectives, constrained, settings) -> Algorithm``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from ..genomes import Genomes
 from ..indicators import ranks
 from ..problem import Array
 from ..space import SearchSpace
-from . import Algorithm, Population
+from . import Algorithm, Foresight, Population
 
 FAILED = 1e30
 """Violation that stands for "this candidate failed"; above any violation that is passed on."""
@@ -85,12 +85,8 @@ class Guard:
         """Whether the algorithm asks for what needs no judging."""
         return hasattr(self._inner, "foresee")
 
-    def foresee(self, known: Callable[[Genomes], tuple[Array, Array]]) -> None:
-        """Let the algorithm ask this for what needs no judging.
-
-        Args:
-            known: Genomes → fitness (n, m) and violation (n,), NaN where only judging tells.
-        """
+    def foresee(self, known: Foresight) -> None:
+        """Let the algorithm ask this for what needs no judging."""
         self._inner.foresee(known)  # type: ignore[attr-defined]
 
     @property

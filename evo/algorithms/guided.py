@@ -20,11 +20,11 @@ from ..indicators import nondominated, rank_correlation, unit_hypervolume
 from ..problem import Array
 from ..space import SearchSpace
 from ..streams import derive, stream
-from . import Algorithm, Population, Settings
+from . import Algorithm, Foresight, Population, Settings
 from .guard import FAILED, feasible_ranks
 from .infill import corners, most_improving
 from .partial import Partial
-from .predictor import Foresight, Predictor
+from .predictor import Predictor
 from .surrogate import evenly
 
 ROUNDS = 60  # generations on the surrogate per generation judged

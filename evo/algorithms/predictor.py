@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..genomes import Genomes
 from ..problem import Array
 from ..space import SearchSpace
+from . import Foresight
 from .guard import FAILED, feasible_ranks
 from .surrogate import MOST_ROWS, Surrogate
 
 FAINT = 0.01  # of the worst violation met, up to which a predicted one is taken for noise
 LIKELY = 0.5  # least predicted chance at which a candidate is expected to fail
-
-Foresight = Callable[[Genomes], tuple[Array, Array]]
-"""Genomes → fitness (n, m) and violation (n,), NaN where only judging tells."""
 
 
 class Predictor:
@@ -34,7 +29,7 @@ class Predictor:
     def __init__(
         self, space: SearchSpace, flat: Array, values: Array, foresee: Foresight | None
     ) -> None:
-        self._space, self._foresee = space, foresee
+        self._space, self._foresee, self._width = space, foresee, values.shape[1]
         self._low, self._high = (
             np.concatenate([getattr(p.bounds, side) for p in space.parts]).astype(np.float64)
             for side in ("low", "high")
@@ -42,12 +37,11 @@ class Predictor:
         failed = values[:, -1] >= FAILED
         worst = float(values[~failed, -1].max(initial=0.0))
         rows = _representative(feasible_ranks(values[:, :-1], values[:, -1]))
-        unknown = np.atleast_1d(np.isnan(self._foreseen(flat[rows], values.shape[1])).any(axis=0))
+        unknown = np.atleast_1d(np.isnan(self._foreseen(flat[rows])).any(axis=0))
         self._limited = bool(unknown[-1] and worst > 0)  # whether violations are predicted
         self._least = FAINT * worst if self._limited else LIKELY
-        told = values[rows]
-        told[:, -1] = np.where(failed[rows], 2 * worst if self._limited else 1.0,
-                               told[:, -1] if self._limited else 0.0)  # fmt: skip
+        told, failed = values[rows], failed[rows]
+        told[:, -1] = np.where(failed, 2 * worst, told[:, -1]) if self._limited else failed
         unknown[-1] = self._limited or failed.any()
         self._columns = np.flatnonzero(unknown)
         choices = any(p.kind == "choice" for p in space.parts)
@@ -56,11 +50,10 @@ class Predictor:
             if len(self._columns)
             else None
         )
-        self._width = values.shape[1]
 
     def __call__(self, flat: Array) -> Array:
         """Genes (q, d) to fitness and, last, violation, shape (q, m + 1); 0 when feasible."""
-        found = self._foreseen(flat, self._width)
+        found = self._foreseen(flat)
         exact = np.nan_to_num(found[:, -1])
         if self._surrogate is not None:
             found[:, self._columns] = self._surrogate(self._scaled(flat))
@@ -70,10 +63,10 @@ class Predictor:
         found[:, -1] = exact
         return found
 
-    def _foreseen(self, flat: Array, width: int) -> Array:
+    def _foreseen(self, flat: Array) -> Array:
         """What needs no judging, NaN elsewhere, (q, m + 1)."""
         if self._foresee is None:
-            return np.full((len(flat), width), np.nan)
+            return np.full((len(flat), self._width), np.nan)
         return np.column_stack(self._foresee(self._space.unflat(flat)))
 
     def _scaled(self, flat: Array) -> Array:
