@@ -59,7 +59,7 @@ def searched(algorithm: Algorithm, asks: int, judge=judged) -> tuple[list[Genome
 # -- surrogate -------------------------------------------------------------------------------------
 
 
-def test_the_mean_is_that_of_scikit_learn() -> None:
+def test_mean_and_deviation_are_those_of_scikit_learn() -> None:
     process = pytest.importorskip("sklearn.gaussian_process")
     kernels = pytest.importorskip("sklearn.gaussian_process.kernels")
     rng = np.random.default_rng(0)
@@ -89,7 +89,25 @@ def test_the_mean_is_that_of_scikit_learn() -> None:
     reference = process.GaussianProcessRegressor(
         matern + Shared(), alpha=noise, optimizer=None, normalize_y=True
     ).fit(x, y[:, 0])
-    assert np.allclose(processes(new)[:, 0], reference.predict(new), atol=1e-9)
+    mean, deviation = reference.predict(new, return_std=True)
+    z = (y[:, 0] - y.mean()) / y.std()
+    deviation *= np.sqrt(z @ reference.alpha_ / 40)  # scikit-learn leaves the amplitude at 1
+    assert np.allclose(processes(new)[:, 0], mean, atol=1e-9)
+    assert np.allclose(processes(new, np.array([2.0]))[:, 0], mean - 2 * deviation, atol=1e-9)
+
+
+def test_deviations_tell_how_far_off_predictions_are() -> None:
+    rng = np.random.default_rng(3)
+    genomes = Genomes({"choices": rng.integers(0, LEVELS, (200, SITES)).astype(np.int16)})
+    x, y = genomes["choices"] / (LEVELS - 1), judged(genomes)[:, :1]
+    surrogate = Surrogate(x[:80], y[:80], unordered=False)
+
+    mean, low = surrogate(x[80:]), surrogate(x[80:], np.array([1.0]))
+
+    above = (y[80:] > low).mean()
+    assert 0.7 < above < 0.95  # of a normal distribution 0.84
+    assert (low < mean).all()
+    assert np.abs(surrogate(x[:80], np.array([1.0])) - y[:80]).mean() < 0.3 * (mean - low).mean()
 
 
 def test_sums_and_products_of_effects_are_predicted() -> None:
@@ -481,6 +499,47 @@ def test_failures_are_predicted_where_constraints_are_free() -> None:
     assert ((found == FAILED) == fails).mean() > 0.8
     told = found < FAILED
     assert np.array_equal(found[told], known(fresh)[1][told])
+
+
+def test_hope_is_for_fitness_and_where_little_is_known() -> None:
+    rows = SPACE.sample(60, np.random.default_rng(3))
+    violation = np.maximum(rows["choices"].mean(1) - 4, 0)
+    flat, values = SPACE.flat(rows), np.column_stack([judged(rows), violation])
+    fresh = SPACE.flat(SPACE.sample(200, np.random.default_rng(4)))
+    predictor = Predictor(SPACE, flat, values, None)
+
+    mean, hoped = predictor(fresh), predictor(fresh, 1.0)
+
+    assert (hoped[:, :2] < mean[:, :2]).all()
+    assert np.array_equal(hoped[:, 2], mean[:, 2])
+    assert (mean[:, 2] > 0).any()
+    near = np.abs(predictor(flat, 1.0) - predictor(flat))[:, :2].mean(0)
+    assert (near < 0.5 * np.abs(hoped - mean)[:, :2].mean(0)).all()
+
+
+def test_predictions_are_searched_until_their_front_no_longer_grows() -> None:
+    space = SearchSpace((Choice("choices", [5] * 6),))
+    every = space.unflat(np.array(list(itertools.product(range(5), repeat=6))))
+    algorithm: Any = create(
+        "nsga2", space, n_objectives=2, constrained=False,
+        settings=Settings(population=32, seed=0, surrogate=True),
+    )  # fmt: skip
+
+    def values(genomes: Genomes) -> np.ndarray:
+        rows = genomes["choices"].astype(int), np.arange(6)
+        cost = COST[:6, 4:][rows[1], rows[0]].sum(1)
+        return np.stack([np.exp(LOSS[rows[1], rows[0]].sum(1) / 9), cost], axis=1)
+
+    shares = []
+    for _ in range(4):
+        genomes = algorithm.ask()
+        algorithm.tell(genomes, values(genomes), np.zeros(len(genomes)))
+        shares.append(algorithm.facts.get("screened", 0) / len(every))
+
+    assert max(shares[1:]) < 0.35  # 0.57 if it went on for all rounds
+    found, best = algorithm.population.front.fitness, values(every)
+    box = best.min(axis=0), best.max(axis=0)
+    assert unit_hypervolume(found, *box) > 0.98 * unit_hypervolume(best, *box)
 
 
 def test_a_small_space_is_searched_to_its_end() -> None:

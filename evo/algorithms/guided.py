@@ -3,7 +3,9 @@
 Source: Jin, *Surrogate-assisted evolutionary computation*, 2011 (generation-based control). Each
 generation the surrogate is fitted to everything judged so far, the algorithm runs on it for many
 generations from the best known genomes, and of all it has asked for, those are judged that promise
-the most hypervolume together. Where predictions did not agree with what was found, the next
+the most hypervolume together. A promise is a standard deviation better than the mean (Srinivas et
+al., *Gaussian process optimization in the bandit setting*, 2010), so that regions of which little
+is known are looked at, too. Where predictions did not agree with what was found, the next
 generation judges the algorithm's own children instead, until they agree again.
 """
 
@@ -27,7 +29,10 @@ from .partial import Partial
 from .predictor import Predictor
 from .surrogate import evenly
 
-ROUNDS = 60  # generations on the surrogate per generation judged
+ROUNDS = 60  # most generations on the surrogate per generation judged
+PATIENCE = 8  # of them, after which that search ends unless its front has grown
+GROWTH = 1e-5  # share of the hypervolume by which it has to
+HOPE = 1.0  # standard deviations by which promises are better than the mean
 BREADTH = 150  # least population of those
 AGREEMENT = 0.5  # least rank correlation at which predictions are trusted
 FEWEST = 8  # judged candidates below which nothing is predicted
@@ -135,6 +140,11 @@ class Guided:
             m = self._part.values.shape[1] - 1
         return np.array(self._fitness).reshape(-1, m), np.array(self._violation)
 
+    def _front(self) -> Array:
+        """Feasible fitness that nothing feasible dominates, of what was judged on all data."""
+        fitness, violation = self._results()
+        return _front(fitness[violation <= 0])
+
     def _everything(self, n: int) -> tuple[Array, Array]:
         """Genes of the first n judged on all data and of those judged on a part; their values.
 
@@ -192,7 +202,7 @@ class Guided:
         rows = np.array([self._known.get(key, -1) for key in asked.rows()], dtype=np.intp)
         if predictor is None:
             return fitness[rows], violation[rows]
-        found = predictor(self._space.flat(asked))
+        found = predictor(self._space.flat(asked), HOPE)
         known = rows >= 0
         found[known] = np.column_stack([fitness, violation])[rows[known]]
         return found[:, :-1], found[:, -1]
@@ -234,6 +244,7 @@ class Guided:
         inner = self._begun(max(size, BREADTH), ROUNDS)
         pool: list[Genomes] = []
         fitness, violation = [], []
+        front, before = self._front(), self._front()
         rounds, asked = 0, inner.ask()
         while len(asked) and (rounds < ROUNDS or not pool):
             values, penalty = self._values(asked, predictor)
@@ -243,7 +254,12 @@ class Guided:
                 fitness.append(values[new])
                 violation.append(penalty[new])
             inner.tell(asked, values, penalty)
+            front = _front(np.concatenate([front, values[penalty <= 0]]))
             rounds, asked = rounds + 1, inner.ask()
+            if pool and rounds % PATIENCE == 0:
+                if len(front) and growth(before, front) < GROWTH:
+                    break
+                before = front
         if not pool:
             return asked
         predicted, penalty = np.concatenate(fitness), np.concatenate(violation)
@@ -253,12 +269,11 @@ class Guided:
 
     def _choose(self, predicted: Array, penalty: Array, n: int) -> NDArray[np.intp]:
         """Rows predicted to be feasible by what they add; then the others by violation."""
-        fitness, violation = self._results()
-        feasible = fitness[violation <= 0]
+        front = self._front()
         good, bad = np.flatnonzero(penalty <= 0), np.flatnonzero(penalty > 0)
         bad = bad[np.argsort(penalty[bad], kind="stable")]
         if len(good):
-            front = feasible[nondominated(feasible)] if len(feasible) else corners(predicted[good])
+            front = front if len(front) else corners(predicted[good])
             draw = stream(self._settings.seed, "infill", len(self._begins))
             good = good[most_improving(front, predicted[good], n, draw)]
         return np.concatenate([good, bad])[:n]
@@ -288,14 +303,26 @@ def regret(known: Array, predicted: Array, found: Array) -> float:
     Returns:
         Negative where the batch was better than predicted; 0 where nothing feasible was found yet.
     """
-    now, hoped = np.concatenate([known, found]), np.concatenate([known, predicted])
-    if not len(now):
+    return growth(np.concatenate([known, found]), np.concatenate([known, predicted]))
+
+
+def growth(before: Array, after: Array) -> float:
+    """Hypervolume that some rows have over others, as a share of the others'; 0 without others.
+
+    Args:
+        before: Fitness, (k, m).
+        after: Fitness, (n, m). The box is that of the front of both.
+    """
+    if not len(before):
         return 0.0
-    both = np.concatenate([now, hoped])
-    front = both[nondominated(both)]
+    front = _front(np.concatenate([before, after]))
     low, high = front.min(axis=0), front.max(axis=0)
-    volume = unit_hypervolume(now, low, high)
-    return (unit_hypervolume(hoped, low, high) - volume) / volume if volume else 0.0
+    volume = unit_hypervolume(before, low, high)
+    return (unit_hypervolume(after, low, high) - volume) / volume if volume else 0.0
+
+
+def _front(fitness: Array) -> Array:
+    return fitness[nondominated(fitness)] if len(fitness) else fitness
 
 
 def agreement(predicted: Array, found: Array) -> float:

@@ -51,12 +51,16 @@ class Predictor:
             else None
         )
 
-    def __call__(self, flat: Array) -> Array:
-        """Genes (q, d) to fitness and, last, violation, shape (q, m + 1); 0 when feasible."""
+    def __call__(self, flat: Array, hope: float = 0.0) -> Array:
+        """Genes (q, d) to fitness and, last, violation, shape (q, m + 1); 0 when feasible.
+
+        ``hope`` is how many standard deviations better than on average fitness is taken to be.
+        """
         found = self._foreseen(flat)
         exact = np.nan_to_num(found[:, -1])
         if self._surrogate is not None:
-            found[:, self._columns] = self._surrogate(self._scaled(flat))
+            below = np.where(self._columns < self._width - 1, hope, 0.0)
+            found[:, self._columns] = self._surrogate(self._scaled(flat), below)
         if self._width - 1 in self._columns:
             beyond = found[:, -1] > self._least
             exact = np.where(beyond, found[:, -1] if self._limited else FAILED, exact)

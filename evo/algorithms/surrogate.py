@@ -84,11 +84,14 @@ class Surrogate:
                 warp = Warp(self.plain, j, x)
                 self._warped[j] = warp, Processes(warp(x), y[:, [j]], DIFFER[:1])
 
-    def __call__(self, x: Array) -> Array:
-        """Means of the k quantities at q genomes, (q, d) to (q, k)."""
-        found = self.plain(x)
+    def __call__(self, x: Array, below: Array | None = None) -> Array:
+        """The k quantities at q genomes, (q, d) to (q, k).
+
+        Means, less ``below`` standard deviations of what is not noise, (k,), if it is given.
+        """
+        found = self.plain(x, below)
         for j, (warp, processes) in self._warped.items():
-            found[:, j] = processes(warp(x))[:, 0]
+            found[:, j] = processes(warp(x), None if below is None else below[[j]])[:, 0]
         return found
 
 
@@ -109,21 +112,30 @@ class Processes:
         self.kernels = [kernel for kernel, _ in chosen]
         self.errors: list[float] = []  # leaving one out, in deviations (Rasmussen, eq. 5.12)
         self._weights: list[NDArray[Any]] = []
+        self._inverses: list[NDArray[Any]] = []
+        self._amplitudes: list[float] = []  # the most likely ones (Rasmussen, section 5.4.1)
         for j, (kernel, scale) in enumerate(chosen):
             covariance = _covariance(*_compare(x, x, kernel[2]), kernel)
             covariance[np.diag_indices_from(covariance)] += kernel[3]
-            inverse = np.linalg.inv(covariance)
-            self._weights.append(inverse @ scale.forth(y[:, j]))
+            inverse, told = np.linalg.inv(covariance), scale.forth(y[:, j])
+            self._inverses.append(inverse)
+            self._weights.append(inverse @ told)
+            self._amplitudes.append(float(told @ self._weights[-1]) / len(x))
             left = self._weights[-1] / np.diag(inverse)
             self.errors.append(float(np.sqrt(np.mean(left**2))))
 
-    def __call__(self, x: Array) -> Array:
-        """Means, (q, d) to (q, k)."""
+    def __call__(self, x: Array, below: Array | None = None) -> Array:
+        """Means less ``below`` standard deviations of what is not noise, (q, d) to (q, k)."""
         compared = {d: _compare(x, self._x, d) for d in {k[2] for k in self.kernels}}
-        columns = [
-            scale.back(_covariance(*compared[kernel[2]], kernel) @ weights)
-            for kernel, scale, weights in zip(self.kernels, self.scales, self._weights, strict=True)
-        ]
+        columns = []
+        for j, (kernel, scale) in enumerate(zip(self.kernels, self.scales, strict=True)):
+            near = _covariance(*compared[kernel[2]], kernel)
+            found = near @ self._weights[j]
+            if below is not None and below[j]:
+                known = ((near @ self._inverses[j]) * near).sum(axis=1)
+                spread = self._amplitudes[j] * (_variance(x, kernel) - known)
+                found -= below[j] * np.sqrt(np.maximum(spread, 0.0))
+            columns.append(scale.back(found))
         return np.stack(columns, axis=1)
 
 
@@ -216,3 +228,9 @@ def _compare(a: Array, b: Array, differ: float) -> tuple[Array, Array]:
 
 def _covariance(distance: Array, shared: Array, kernel: Kernel) -> Array:
     return np.exp(distance / -kernel[0]) + kernel[1] * shared
+
+
+def _variance(x: Array, kernel: Kernel) -> Array:
+    """The covariance of each row with itself, (q, d) to (q,)."""
+    shared = (1 - kernel[2]) * x + kernel[2] * (x > 0)
+    return _covariance(np.zeros(len(x)), shared.mean(axis=1), kernel)
