@@ -15,7 +15,7 @@ from evo.algorithms.guard import FAILED
 from evo.algorithms.guided import Guided, agreement, regret
 from evo.algorithms.infill import most_improving
 from evo.algorithms.predictor import Predictor
-from evo.algorithms.surrogate import Processes, Surrogate, Warp
+from evo.algorithms.surrogate import Known, Processes, Surrogate, Warp
 from evo.config import RunConfig
 from evo.indicators import hypervolume, unit_hypervolume
 from evo.run import build_algorithm
@@ -108,6 +108,22 @@ def test_deviations_tell_how_far_off_predictions_are() -> None:
     assert 0.7 < above < 0.95  # of a normal distribution 0.84
     assert (low < mean).all()
     assert np.abs(surrogate(x[:80], np.array([1.0])) - y[:80]).mean() < 0.3 * (mean - low).mean()
+
+
+@pytest.mark.parametrize("differ", [0.0, 0.5, 1.0])
+def test_genomes_are_compared_gene_by_gene(differ: float) -> None:
+    rng = np.random.default_rng(6)
+    x = np.column_stack([rng.integers(0, 4, (50, 3)) / 3, rng.random((50, 2))])
+    others = np.vstack([x[:5], np.column_stack([rng.integers(0, 7, (20, 3)) / 6, x[:20, 3:]])])
+
+    distance, shared = Known(x).compare(others, differ)
+
+    for i, j in itertools.product(range(25), range(50)):
+        pairs = list(zip(others[i], x[j], strict=True))
+        far = np.mean([(1 - differ) * abs(a - b) + differ * (a != b) for a, b in pairs])
+        both = [(1 - differ) * min(a, b) + differ * (a == b and a > 0) for a, b in pairs]
+        assert distance[i, j] == pytest.approx(far, abs=1e-12)
+        assert shared[i, j] == pytest.approx(np.mean(both), abs=1e-12)
 
 
 def test_sums_and_products_of_effects_are_predicted() -> None:

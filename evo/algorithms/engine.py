@@ -134,9 +134,10 @@ class PymooSearch:
         """Where their genomes are."""
         return np.searchsorted(self._numbers, individuals.get("number"))
 
-    def _breed(self, missing: int) -> Genomes:
+    def _breed(self, _: int) -> Genomes:
+        """A whole generation, however many are missing: one large brood is faster than many."""
         pairs = self._selection.do(
-            None, self._alive, (missing + 1) // 2, 2, to_pop=False, random_state=self._rng
+            None, self._alive, (self._size + 1) // 2, 2, to_pop=False, random_state=self._rng
         )  # (k, 2)
         rows = self._rows(self._alive)[np.asarray(pairs, dtype=np.intp)]
         return self._nursery.pairs(*(self._genomes.take(rows[:, i]) for i in (0, 1)))

@@ -28,6 +28,7 @@ NOISE = (1e-6, 1e-4, 1e-2)  # variance, as a share of that of the quantity
 FITTED_ON = 300  # rows on which settings are compared
 EXACT = 0.01  # error in deviations up to which a process is taken for exact
 WARPED_ON = 64  # rows over which effects are averaged
+LEVELS = 32  # values of a gene up to which genomes are compared by a matrix product
 GRID = 17  # values of a gene between which effects are interpolated
 MOST_ROWS = 1000  # rows predictions are made from
 SHIFT = 1e-3  # added before a logarithm, as a share of the range
@@ -105,7 +106,7 @@ class Processes:
     """
 
     def __init__(self, x: Array, y: Array, differ: tuple[float, ...]) -> None:
-        self._x = x
+        self._known = Known(x)
         some = evenly(len(x), FITTED_ON)
         chosen = _likeliest(x[some], y[some], differ)
         self.scales = [scale for _, scale in chosen]
@@ -115,7 +116,7 @@ class Processes:
         self._inverses: list[NDArray[Any]] = []
         self._amplitudes: list[float] = []  # the most likely ones (Rasmussen, section 5.4.1)
         for j, (kernel, scale) in enumerate(chosen):
-            covariance = _covariance(*_compare(x, x, kernel[2]), kernel)
+            covariance = _covariance(*self._known.compare(x, kernel[2]), kernel)
             covariance[np.diag_indices_from(covariance)] += kernel[3]
             inverse, told = np.linalg.inv(covariance), scale.forth(y[:, j])
             self._inverses.append(inverse)
@@ -126,7 +127,7 @@ class Processes:
 
     def __call__(self, x: Array, below: Array | None = None) -> Array:
         """Means less ``below`` standard deviations of what is not noise, (q, d) to (q, k)."""
-        compared = {d: _compare(x, self._x, d) for d in {k[2] for k in self.kernels}}
+        compared = {d: self._known.compare(x, d) for d in {k[2] for k in self.kernels}}
         columns = []
         for j, (kernel, scale) in enumerate(zip(self.kernels, self.scales, strict=True)):
             near = _covariance(*compared[kernel[2]], kernel)
@@ -137,6 +138,56 @@ class Processes:
                 found -= below[j] * np.sqrt(np.maximum(spread, 0.0))
             columns.append(scale.back(found))
         return np.stack(columns, axis=1)
+
+
+class Known:
+    """Genomes that others are compared with, gene by gene; by matrix products where values repeat.
+
+    What a and b share of a gene is the sum, over its values up to b, of the part of the step to
+    each that a is above.
+
+    Args:
+        x: Genes in [0, 1], shape (n, d).
+    """
+
+    def __init__(self, x: Array) -> None:
+        self._x = x
+        values = [np.unique(column) for column in x.T]
+        few = [k for k, v in enumerate(values) if len(v) <= LEVELS]
+        self._many = [k for k, v in enumerate(values) if len(v) > LEVELS]
+        self._gene = np.array([k for k in few for _ in values[k]], dtype=np.intp)
+        self._value = np.concatenate([[], *(values[k] for k in few)])
+        self._step = np.concatenate([[], *(np.diff(values[k], prepend=0.0) for k in few)])
+        coded = x[:, self._gene]
+        self._above = (coded >= self._value).astype(np.float64).T
+        self._equal = (coded == self._value).astype(np.float64).T
+
+    def compare(self, a: Array, differ: float) -> tuple[Array, Array]:
+        """Mean distance of genes and mean of what they share, (q, d) to twice (q, n).
+
+        Args:
+            a: Genes of others.
+            differ: Weight of "differs at all" against "how far apart".
+        """
+        x, d = self._x, a.shape[1]
+        distance, shared, coded = np.zeros((len(a), len(x))), 0.0, a[:, self._gene]
+        if differ < 1:
+            low = np.clip(coded - (self._value - self._step), 0.0, self._step) @ self._above
+            for k in self._many:
+                low += np.minimum.outer(a[:, k], x[:, k])
+            distance += (1 - differ) * (np.add.outer(a.sum(axis=1), x.sum(axis=1)) - 2 * low)
+            shared = (1 - differ) * low
+        if differ > 0:
+            same = (coded == self._value).astype(np.float64)
+            equal = same @ self._equal
+            there = same * (self._value > 0) @ self._equal
+            for k in self._many:
+                both = np.equal.outer(a[:, k], x[:, k])
+                equal += both
+                there += both & (a[:, k] > 0)[:, None]
+            distance += differ * (d - equal)
+            shared = shared + differ * there
+        return distance / d, shared / d
 
 
 class Warp:
@@ -199,31 +250,18 @@ def _transforms(y: Array) -> tuple[bool, ...]:
 
 def _factors(x: Array, differ: tuple[float, ...]) -> Iterator[tuple[Kernel, NDArray[Any]]]:
     """Every setting with the Cholesky factor of its covariance, where there is one."""
+    known = Known(x)
     for weight in differ:
-        distance, shared = _compare(x, x, weight)
-        for reach, alone, noise in product(REACH, ALONE, NOISE):
-            kernel = reach, alone, weight, noise
-            covariance = _covariance(distance, shared, kernel)
-            covariance[np.diag_indices_from(covariance)] += noise
-            try:
-                yield kernel, np.linalg.cholesky(covariance)
-            except np.linalg.LinAlgError:
-                continue
-
-
-def _compare(a: Array, b: Array, differ: float) -> tuple[Array, Array]:
-    """Mean distance of genes and mean of what they share, both (len(a), len(b)), in [0, 1]."""
-    distance, shared = np.zeros((2, len(a), len(b)))
-    for one, two in zip(a.T, b.T, strict=True):
-        if differ < 1:
-            low = np.minimum.outer(one, two)
-            distance += (1 - differ) * (np.add.outer(one, two) - 2 * low)
-            shared += (1 - differ) * low
-        if differ > 0:
-            same = np.equal.outer(one, two)
-            distance += differ * ~same
-            shared += differ * (same & (one > 0)[:, None])
-    return distance / a.shape[1], shared / a.shape[1]
+        distance, shared = known.compare(x, weight)
+        for reach in REACH:
+            near = np.exp(distance / -reach)
+            for alone, noise in product(ALONE, NOISE):
+                covariance = near + alone * shared
+                covariance[np.diag_indices_from(covariance)] += noise
+                try:
+                    yield (reach, alone, weight, noise), np.linalg.cholesky(covariance)
+                except np.linalg.LinAlgError:
+                    continue
 
 
 def _covariance(distance: Array, shared: Array, kernel: Kernel) -> Array:
