@@ -251,6 +251,8 @@ class Problem(Protocol):
       ``nodes``, ``groups`` and ``marked`` nodes are called; or why it is ``left_out``;
     - ``bytes_per_candidate -> int`` and ``bytes_beside -> int``: hints for the chunk planner, what
       one more candidate takes and what judging takes whatever their number;
+    - ``spare(bytes)``: how much it may keep in this process for later generations, told before it
+      judges unless the run limits its memory;
     - ``work() -> Mapping[str, float]``: counts of what was done in this process so far, which the
       run adds up per generation for `evo profile`; seconds as ``seconds.PART``;
     - ``variation -> Mapping[str, Any]``: settings of the algorithm that suit it: operators by role,

@@ -27,6 +27,7 @@ from .evaluate import (
     Verdict,
     crew_of,
     first_chunk,
+    offer,
     pick_device,
     planned,
 )  # fmt: skip
@@ -103,6 +104,7 @@ class Run:
         self.stop = StopConfig(**meta["stop"])
         self.stall_from = int(meta.get("stall_from", 0))
         self.crew: Crew | None = None
+        offer(problem, config.evaluator, context.device)
         self.desk, verdicts = _desk(self, meta)
         self.search = Phase(self.desk, SEARCH, algorithm)
         self.low = low_search(self, float(meta.get("low_fidelity", 0.0)), verdicts, starts)

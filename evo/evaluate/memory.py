@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import EvaluatorConfig
 from ..errors import ConfigError, DeviceError
+from ..problem import Problem
 
 SHARE = 0.5
 """Share of the free memory that the first guess may fill."""
@@ -20,6 +22,9 @@ _TORCH_SAYS = (
     "CUDA out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
+
+KEPT = 0.25
+"""Share of the free memory that a problem may fill with what makes later generations faster."""
 
 LARGEST = 4096
 """Chunk of a problem that says nothing about its memory."""
@@ -60,6 +65,13 @@ def first_chunk(
     if not bytes_per_candidate or bytes_per_candidate < 0 or free is None:
         return LARGEST
     return max(1, min(LARGEST, int(free * SHARE / processes / bytes_per_candidate)))
+
+
+def offer(problem: Problem, settings: EvaluatorConfig, device: str) -> None:
+    """Tell a problem how much it may keep for later generations, where no limit leaves less."""
+    tell, free = getattr(problem, "spare", None), free_bytes(device)
+    if tell and free and not settings.memory:
+        tell(int(free * KEPT / max(1, settings.workers)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ..provenance import fingerprints
 from ..registry import build_problem
 from .chunk import ChunkJudge
 from .judges import Judges
+from .memory import offer
 from .racing import Race, Rivals
 
 
@@ -103,6 +104,7 @@ class Worker:
         self._compare(problem)
         if self._order.measurements:
             problem.restore(self._order.measurements)  # type: ignore[attr-defined]
+        offer(problem, config.evaluator, self._device)
         judges, confidence = Judges.of(problem, config), config.evaluator.racing
         return ChunkJudge(problem, judges, Race(judges, confidence) if confidence else None)
 

@@ -67,7 +67,8 @@ class Mixed:
             mapped (``dtype="stored"``) may be larger than memory.
         tokens_at_once: Most tokens of a micro-batch.
         states_memory: Gigabytes of hidden states kept from generation to generation, so that
-            children are computed from their first change on; 0 keeps none.
+            children are computed from their first change on; 0 keeps none. By default a quarter of
+            the free memory, and 2 where ``evaluator.memory`` limits it.
         allocators: Published allocations of sparsity that join the warm starts where sites offer
             several sparsities: ``uniform``, ``owl``, ``erk``, and the dearer ``alphapruning``,
             ``neuroal`` and ``ecoflap``; settings in brackets as in ``owl(spread=0.1)``. An empty
@@ -111,7 +112,7 @@ class Mixed:
         dtype: str = "float32",
         traversal: str = "auto",
         tokens_at_once: int = 2048,
-        states_memory: float = 2.0,
+        states_memory: float | None = None,
         allocators: Sequence[str] = starts.ALLOCATORS,
         knee: float | None = None,
         seed: int = 0,
@@ -137,7 +138,8 @@ class Mixed:
         )  # fmt: skip
         self._tally = Tally()
         self._traversal = traversal
-        self._states_memory = int(states_memory * 1e9)
+        self._spared = states_memory is None
+        self._states_memory = int(1e9 * (2.0 if states_memory is None else states_memory))
         self.validation = True
         self._latency: dict[str, Any] = {}
         self._latency_settings: dict[str, int] = {"batch": 1, "length": 0, "repeats": cost.REPEATS}
@@ -278,6 +280,12 @@ class Mixed:
             self.__dict__.pop("_sweep", None)
             self._references.clear()
         return self._sweep
+
+    def spare(self, room: int) -> None:
+        """Keep so many bytes of hidden states, unless the settings say how many."""
+        if self._spared:
+            self._states_memory = room
+            self._sweep.keep(room)
 
     @cached_property
     def _sweep(self) -> Sweep:

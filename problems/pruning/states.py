@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,25 +18,35 @@ class States:
 
     def __init__(self, budget: int) -> None:
         self.budget, self.used = budget, 0
-        self.stride: int | None = None
+        self.stride = 1
+        self._within: set[int] = set()  # micro-batches whose states are kept
         self._kept: OrderedDict[Any, torch.Tensor] = OrderedDict()
 
-    def plan(self, size: int, depth: int) -> None:
-        """Choose the rungs so that two generations fit: every block, or every k-th.
+    def plan(self, counts: Sequence[int], sizes: Mapping[int, int]) -> None:
+        """Choose rungs and micro-batches so that two generations like this one fit.
+
+        Rungs are every block or every k-th, up to half the depth; where those are too many, the
+        states of the first micro-batches only are kept.
 
         Args:
-            size: Bytes of the states of one generation at one depth.
-            depth: Number of blocks.
+            counts: Distinct states after each block but the last.
+            sizes: Micro-batch → bytes of one state of it, in the order of judgement.
         """
-        fits = self.budget // max(1, 2 * size)
-        self.stride = None if fits < 1 else max(1, -(-(depth - 1) // fits))
+        coarsest, whole = (len(counts) + 2) // 2, sum(sizes.values())
+        each = [2 * sum(counts[k - 1 :: k]) for k in range(1, coarsest + 1)]  # states, by stride
+        fitting = [k for k, states in enumerate(each, 1) if states * whole <= self.budget]
+        self.stride = min(fitting, default=coarsest)
+        self._within, room = set(), self.budget
+        for batch, size in sizes.items():
+            room -= each[self.stride - 1] * size
+            if room < 0:
+                break
+            self._within.add(batch)
 
-    def rung_after(self, depth: int, total: int) -> int | None:
+    def rung_after(self, depth: int, total: int, batch: int) -> int | None:
         """The next depth whose states are kept, or None; the last one is never asked for."""
-        if self.stride is None:
-            return None
         rung = (depth // self.stride + 1) * self.stride
-        return rung if rung < total else None
+        return rung if rung < total and batch in self._within else None
 
     def get(self, key: Any) -> torch.Tensor | None:
         """A kept state, now the most recently used."""

@@ -134,9 +134,7 @@ class Sweep:
         sizes = [len(batches[index].ids) for index in wanted]
         stops = np.cumsum(sizes)
         out = np.zeros((len(rows), int(stops[-1]), reader.width))
-        hidden = [self.prepare(batch).hidden for batch in batches]
-        size = sum(h.numel() * h.element_size() for h in hidden)
-        self._states.plan(len(rows) * size, len(self.pretrained.blocks))
+        self._plan(rows, batches)
         with torch.inference_mode():
             chosen = [batches[index] for index in wanted]
             self.tally.tokens += len(choices) * sum(batch.ids.numel() for batch in chosen)
@@ -170,6 +168,13 @@ class Sweep:
                 return
             yield found
 
+    def _plan(self, rows: Rows, batches: Sequence[MicroBatch]) -> None:
+        """Decide which states are kept for children of these rows."""
+        depths = range(1, len(self.pretrained.blocks))
+        counts = [len(rows.groups(rows.everyone, self._before(depth))) for depth in depths]
+        prepared = [self.prepare(batch) for batch in batches]
+        self._states.plan(counts, {id(p): p.hidden.nbytes for p in prepared})
+
     def prepare(self, batch: MicroBatch) -> Prepared:
         """Embedding and block arguments of a micro-batch, computed once per batch object."""
         known = self._prepared.get(id(batch))
@@ -177,6 +182,10 @@ class Sweep:
             with self.tally.timing("enter"):
                 self._prepared[id(batch)] = known = (batch, enter(self.pretrained, batch))
         return known[1]
+
+    def keep(self, states: int) -> None:
+        """Keep so many bytes of hidden states from now on."""
+        self._states.budget = states
 
     def forget(self) -> None:
         """Let go of all that is kept for micro-batches seen so far; what was built stays."""
@@ -217,7 +226,7 @@ class Sweep:
         if depth == len(self.pretrained.blocks):
             yield members, state
             return
-        rung = self._states.rung_after(depth, len(self.pretrained.blocks))
+        rung = self._states.rung_after(depth, len(self.pretrained.blocks), id(prepared))
         if rung is not None:
             for key, group in self._prefixes(rows, members, rung, prepared):
                 known = self._states.get(key)
@@ -259,8 +268,12 @@ class Sweep:
         self, rows: Rows, members: NDArray[np.intp], depth: int, prepared: Prepared
     ) -> list[tuple[Any, NDArray[np.intp]]]:
         """Members by their choices at all sites before a depth, under the key of that state."""
-        before = list(range(self._assembly.sites_before(depth)))
-        return [((id(prepared), depth, k), group) for k, group in rows.groups(members, before)]
+        found = rows.groups(members, self._before(depth))
+        return [((id(prepared), depth, k), group) for k, group in found]
+
+    def _before(self, depth: int) -> list[int]:
+        """The sites before a depth."""
+        return list(range(self._assembly.sites_before(depth)))
 
     # -- layer by layer --------------------------------------------------------------------------
 
