@@ -227,6 +227,19 @@ def test_a_front_at_most_triples_its_range_at_once() -> None:
     assert chosen.tolist() == [0]
 
 
+def test_an_end_far_beyond_the_box_gets_one_place_in_eight() -> None:
+    rng = np.random.default_rng(0)
+    front = np.array([[0.0, 1.0], [1.0, 0.0]])
+    middle = np.linspace(0.1, 0.8, 12)
+    far = np.array([[1e3, -0.2], [9e2, -0.1], [-1e3, 50.0]])  # the second is not the end
+    predicted = np.vstack([far, np.column_stack([middle, 0.9 - middle])])
+
+    assert not set(most_improving(front, predicted, 7, rng)) & {0, 1, 2}
+    assert set(most_improving(front, predicted, 8, rng)) & {0, 1, 2} == {2}
+    assert set(most_improving(front, predicted, 15, rng)[:12]) & {0, 1, 2} == set()
+    assert set(most_improving(front, predicted, 16, rng)[:14]) >= {0, 2}
+
+
 def test_the_chosen_add_nearly_as_much_as_exact_greedy_choice() -> None:
     rng = np.random.default_rng(3)
     points = rng.random((80, 3)) ** 2

@@ -16,6 +16,7 @@ from ..indicators import nondominated
 from ..problem import Array
 
 GROWTH = 1.0  # of a front's range, by which predictions may widen the box at each end
+PER_END = 8  # rows chosen for each end beyond that
 MARGIN = 0.1  # how far the sampled box reaches beyond that
 POINTS = 16384  # sampled where nothing known dominates
 DRAWS = 24  # times so many are drawn at most
@@ -25,7 +26,8 @@ def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[
     """Rows chosen one after another, each for what it adds to the front and those before it.
 
     The volume lies in the box of the front, widened to where predicted rows that nothing dominates
-    lie, since a front would otherwise hardly grow at its ends.
+    lie, since a front would otherwise hardly grow at its ends. Ends so far off that they have no
+    part in it get one place in :data:`PER_END` all the same: one look tells what they are worth.
 
     Args:
         front: Known fitness that nothing known dominates, shape (k, m), k at least 1.
@@ -49,7 +51,9 @@ def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[
     extent = np.where(high > low, high - low, np.where(wide > low, wide - low, 1.0))
     known, points = (front - low) / extent, (predicted - low) / extent
     hopeful = np.flatnonzero(kept[len(front) :])
-    chosen = hopeful[_cover(_undominated(known, rng), points[hopeful], n)]
+    ends = _ends(known, points, hopeful)[: n // PER_END]
+    inside = hopeful[_cover(_undominated(known, rng), points[hopeful], n - len(ends))]
+    chosen = np.concatenate([inside, ends])
     if len(chosen) >= n:
         return chosen.astype(np.intp)
     rest = np.setdiff1d(np.arange(len(points)), chosen)
@@ -67,6 +71,17 @@ def corners(fitness: Array) -> Array:
     front = fitness[nondominated(fitness)]
     own = np.eye(fitness.shape[1], dtype=bool)
     return np.where(own, front.min(axis=0), front.max(axis=0))
+
+
+def _ends(known: Array, points: Array, hopeful: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows beyond the unit box that are better than all others in one objective."""
+    found: list[int] = []
+    for j in range(points.shape[1]):
+        row = hopeful[points[hopeful, j].argmin()] if len(hopeful) else 0
+        beyond = len(hopeful) and (points[row] > 1 + MARGIN).any()
+        if beyond and points[row, j] < known[:, j].min() and row not in found:
+            found.append(int(row))
+    return np.array(found, dtype=np.intp)
 
 
 def _undominated(known: Array, rng: RNG) -> Array:

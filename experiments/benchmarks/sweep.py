@@ -14,11 +14,13 @@ use, while the head of the small trained ones weighs more.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import torch
 from evo import Context
 from evo.config import RunConfig
 from evo.evaluate.judges import Judges
+from evo.evaluate.memory import KEPT, free_bytes
 from evo.run import build_algorithm
 from problems.pruning.cost import pruned_model
 from problems.pruning.searches import Mixed
@@ -130,12 +133,20 @@ def timed(fn: Any, *args: Any) -> float:
     return time.perf_counter() - start
 
 
-def warm_engine(problem: Mixed, earlier: list[np.ndarray]) -> Sweep:
-    """An engine that has judged the two generations before, as in a run."""
-    engine = Sweep(problem.pretrained, problem.table, states=2 << 30)
-    for rows in earlier[-2:]:
+def warm_engines(problem: Mixed, earlier: list[np.ndarray]) -> Callable[[], Sweep]:
+    """Makes engines that have judged the generations before, as in a run."""
+    states = int(KEPT * (free_bytes("cpu") or 8 << 30))
+    engine = Sweep(problem.pretrained, problem.table, states=states)
+    for rows in earlier:
         swept(problem, engine, rows)
-    return engine
+
+    def made() -> Sweep:
+        other = copy.copy(engine)
+        other._states = copy.copy(engine._states)
+        other._states._kept = engine._states._kept.copy()
+        return other
+
+    return made
 
 
 def benchmark(name: str, model: str | None, kinds: list[str], arguments: Any) -> dict[str, Any]:
@@ -143,12 +154,13 @@ def benchmark(name: str, model: str | None, kinds: list[str], arguments: Any) ->
     *earlier, rows = generations(problem, arguments.population, arguments.generations)
     cold = Sweep(problem.pretrained, problem.table)
     slow = one_at_a_time(problem, rows)
-    for engine in (cold, warm_engine(problem, earlier)):
+    warm_engine = warm_engines(problem, earlier)  # not timed: a run has paid for it before
+    for engine in (cold, warm_engine()):
         difference = np.abs(slow - swept(problem, engine, rows)).max()
         assert difference < 1e-5, f"the sweep differs from one at a time by {difference}"
     times: dict[str, list[float]] = {"one_at_a_time": [], "cold": [], "warm": []}
     for _ in range(arguments.rounds):
-        warm = warm_engine(problem, earlier)  # not timed: the run has paid for it before
+        warm = warm_engine()
         times["one_at_a_time"].append(timed(one_at_a_time, problem, rows))
         times["cold"].append(timed(swept, problem, cold, rows))
         times["warm"].append(timed(swept, problem, warm, rows))
