@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from evo.config import RunConfig
+from evo.config import EvaluatorConfig, RunConfig
 from evo.errors import (
     ConfigError,
     DataError,
@@ -14,7 +14,7 @@ from evo.errors import (
     ShapeError,
     StoreError,
 )
-from evo.evaluate import Evaluator, Judges, Planner, first_chunk, pick_device
+from evo.evaluate import Evaluator, Judges, Planner, first_chunk, offer, pick_device
 from evo.evaluate import memory as memory_module
 from evo.genomes import Genomes
 from evo.problem import Constraint, Context, Objective, objective
@@ -371,6 +371,21 @@ def test_the_first_chunk_fills_half_of_the_free_memory(monkeypatch):
     assert first_chunk("auto", 10_000, "cpu") == 1
     assert first_chunk("auto", None, "cpu") == memory_module.LARGEST
     assert first_chunk(7, 10_000, "cpu") == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [({}, [250]), ({"workers": 2}, [125]), ({"memory": 1.0}, [])]
+)
+def test_a_problem_may_keep_a_quarter_of_the_free_memory(monkeypatch, settings, told):
+    monkeypatch.setattr(memory_module, "free_bytes", lambda device: 1000)
+    problem = Numbers()
+    heard = []
+
+    offer(problem, EvaluatorConfig(**settings), "cpu")  # does not listen
+    problem.spare = heard.append
+    offer(problem, EvaluatorConfig(**settings), "cpu")
+
+    assert heard == told
 
 
 def test_free_memory_of_this_machine_is_between_a_megabyte_and_a_petabyte():

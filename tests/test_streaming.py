@@ -257,6 +257,19 @@ def test_layer_by_layer_a_candidate_takes_the_states_of_all_text(folder: Path) -
     assert by_depth.bytes_beside - by_layer.bytes_beside > 1.9e9  # states kept for children
 
 
+def test_states_take_what_is_spared_unless_the_settings_say_how_much(folder: Path) -> None:
+    default, own = problem_of(folder), problem_of(folder, states_memory=1.0)
+    before = default.bytes_beside
+
+    for problem in (default, own):
+        problem.spare(500_000_000)
+
+    assert before - default.bytes_beside == 1_500_000_000
+    assert before - own.bytes_beside == 1_000_000_000
+    assert default.sweep()._states.budget == 500_000_000
+    assert own.sweep()._states.budget == 1_000_000_000
+
+
 def test_variants_are_planned_for_one_block_or_for_all(folder: Path) -> None:
     table = problem_of(folder, variants=["removal", "width@0.5", "wanda@0.5"]).table
     narrow = {s.depth: 0 for s in table.sites}
