@@ -374,10 +374,21 @@ def test_the_first_chunk_fills_half_of_the_free_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"), [({}, [250]), ({"workers": 2}, [125]), ({"memory": 1.0}, [])]
+    ("threads", "settings", "told"),
+    [
+        (None, {}, [500]),
+        ("1", {}, [125]),  # of four cores
+        ("8", {}, [500]),
+        ("2", {"workers": 4}, [125]),
+        (None, {"memory": 1.0}, []),
+    ],
 )
-def test_a_problem_may_keep_a_quarter_of_the_free_memory(monkeypatch, settings, told):
+def test_a_process_may_keep_its_part_of_half_the_free_memory(monkeypatch, threads, settings, told):
     monkeypatch.setattr(memory_module, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(memory_module.os, "cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
     problem = Numbers()
     heard = []
 

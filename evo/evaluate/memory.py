@@ -23,8 +23,8 @@ _TORCH_SAYS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 
-KEPT = 0.25
-"""Share of the free memory that a problem may fill with what makes later generations faster."""
+KEPT = 0.5
+"""Share of the free memory that may be filled with what makes later generations faster."""
 
 LARGEST = 4096
 """Chunk of a problem that says nothing about its memory."""
@@ -68,10 +68,17 @@ def first_chunk(
 
 
 def offer(problem: Problem, settings: EvaluatorConfig, device: str) -> None:
-    """Tell a problem how much it may keep for later generations, where no limit leaves less."""
+    """Tell a problem how much it may keep for later generations, where no limit leaves less.
+
+    A process that may use a part of the cores (``OMP_NUM_THREADS``, which studies and workers set)
+    has others beside it, and takes that part of the memory.
+    """
     tell, free = getattr(problem, "spare", None), free_bytes(device)
     if tell and free and not settings.memory:
-        tell(int(free * KEPT / max(1, settings.workers)))
+        cores = os.cpu_count() or 1
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        part = int(threads) / cores if threads.isdecimal() else 1.0
+        tell(int(free * KEPT * min(part, 1 / max(1, settings.workers))))
 
 
 @dataclass(frozen=True, slots=True)

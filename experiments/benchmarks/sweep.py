@@ -135,7 +135,8 @@ def timed(fn: Any, *args: Any) -> float:
 
 def warm_engines(problem: Mixed, earlier: list[np.ndarray]) -> Callable[[], Sweep]:
     """Makes engines that have judged the generations before, as in a run."""
-    states = int(KEPT * (free_bytes("cpu") or 8 << 30))
+    share = torch.get_num_threads() / (os.cpu_count() or 1)
+    states = int(KEPT * share * (free_bytes("cpu") or 8 << 30))
     engine = Sweep(problem.pretrained, problem.table, states=states)
     for rows in earlier:
         swept(problem, engine, rows)

@@ -67,8 +67,9 @@ class Mixed:
             mapped (``dtype="stored"``) may be larger than memory.
         tokens_at_once: Most tokens of a micro-batch.
         states_memory: Gigabytes of hidden states kept from generation to generation, so that
-            children are computed from their first change on; 0 keeps none. By default a quarter of
-            the free memory, and 2 where ``evaluator.memory`` limits it.
+            children are computed from their first change on; 0 keeps none. By default half of the
+            free memory, or the part of that which the process has of the cores
+            (``OMP_NUM_THREADS``); 2 where ``evaluator.memory`` limits it.
         allocators: Published allocations of sparsity that join the warm starts where sites offer
             several sparsities: ``uniform``, ``owl``, ``erk``, and the dearer ``alphapruning``,
             ``neuroal`` and ``ecoflap``; settings in brackets as in ``owl(spread=0.1)``. An empty
