@@ -31,7 +31,7 @@ from .surrogate import evenly
 
 ROUNDS = 60  # most generations on the surrogate per generation judged
 PATIENCE = 8  # of them, after which that search ends unless its front has grown
-GROWTH = 1e-5  # share of the hypervolume by which it has to
+LEAST_GROWTH = 1e-5  # share of the hypervolume by which it has to
 HOPE = 1.0  # standard deviations by which promises are better than the mean
 BREADTH = 150  # least population of those
 AGREEMENT = 0.5  # least rank correlation at which predictions are trusted
@@ -244,7 +244,7 @@ class Guided:
         inner = self._begun(max(size, BREADTH), ROUNDS)
         pool: list[Genomes] = []
         fitness, violation = [], []
-        front, before = self._front(), self._front()
+        before = front = self._front()
         rounds, asked = 0, inner.ask()
         while len(asked) and (rounds < ROUNDS or not pool):
             values, penalty = self._values(asked, predictor)
@@ -257,7 +257,7 @@ class Guided:
             front = _front(np.concatenate([front, values[penalty <= 0]]))
             rounds, asked = rounds + 1, inner.ask()
             if pool and rounds % PATIENCE == 0:
-                if len(front) and growth(before, front) < GROWTH:
+                if len(front) and growth(before, front) < LEAST_GROWTH:
                     break
                 before = front
         if not pool:
