@@ -65,6 +65,7 @@ def test_the_kind_of_the_readme_keeps_the_directions_it_says(llama: Path, plugin
     assert offered["output-pca-0.5"].cost.params == full + norm - saved
 
 
+@pytest.mark.slow
 def test_factors_are_exported_and_open_as_they_were_judged(llama: Path, plugin: Path) -> None:
     from transformers import AutoModelForCausalLM
 

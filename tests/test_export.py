@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import ENCODERS, FAMILIES, checkpoint
+from families import ENCODERS, EVERY, FAMILIES, checkpoint
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from evo import Context, Genomes
@@ -137,7 +137,7 @@ def continues(model: Any, ids: torch.Tensor) -> None:
     torch.testing.assert_close(rest.logits, whole[:, cut:], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_every_family_opens_again_and_says_the_same(family: str) -> None:
     problem, row, folder, model = mixed(family)
     dense = outputs(problem, problem.pretrained.model)
@@ -155,7 +155,7 @@ def test_every_family_opens_again_and_says_the_same(family: str) -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_opening_without_the_loader_is_refused(family: str) -> None:
     problem, _, folder, _ = mixed(family)
 
@@ -165,7 +165,7 @@ def test_opening_without_the_loader_is_refused(family: str) -> None:
         type(problem.pretrained.model).from_pretrained(folder)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_opening_without_what_the_config_says_is_refused(family: str, tmp_path: Path) -> None:
     problem, _, folder, _ = mixed(family)
     shutil.copytree(folder, tmp_path / "small")
@@ -591,7 +591,7 @@ def test_exports_open_without_this_project(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_new_process_reproduces_the_values_of_every_family(family: str, tmp_path: Path) -> None:
     problem = problem_of(family)
     row = genome(problem, **MIXED)

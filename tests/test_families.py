@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, checkpoint
+from families import EVERY, checkpoint
 
 from evo import Context, Genomes
 from problems.pruning.cost import pruned_model
@@ -20,7 +20,7 @@ KINDS = ["removal", "heads@0.5", "width@0.25,0.5", "wanda@0.5", "2:4", "magnitud
 SIZES = {"calibration": 4, "search": 10, "validation": 2}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=EVERY)
 def problem(request: Any, tmp_path_factory: Any) -> Mixed:
     folder = checkpoint(request.param, tmp_path_factory.mktemp("models") / request.param)
     return Mixed(model=str(folder), variants=KINDS, length=24, sizes=SIZES, cache="off")

@@ -191,12 +191,12 @@ def test_one_heeded_neighbour_stands_for_thresholds_from_0_to_1(limit: int | Non
     rng = np.random.default_rng(0)
     sets, together = SeedSets(drawn(rng, 9, 12, 3), 9), Groups(np.zeros(9, dtype=np.int32))
     found = [
-        propagated(sets, each, Pool(each, 5, name, 20_000), together, limit)
+        propagated(sets, each, Pool(each, 5, name, 10_000), together, limit)
         for each, name in ((model, "one"), (Threshold(graph, 0.0, 1.0), "two"))
     ]
     for count in (lambda o: o.active.sum(axis=2), lambda o: o.steps):
         one, two = map(count, found)
-        away = np.sqrt((one.var(axis=1) + two.var(axis=1)) / 20_000)
+        away = np.sqrt((one.var(axis=1) + two.var(axis=1)) / 10_000)
         assert (np.abs(one.mean(axis=1) - two.mean(axis=1)) <= 4 * away + 1e-9).all()
         assert one.std(axis=1).max() > 0.5
 

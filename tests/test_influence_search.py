@@ -219,7 +219,7 @@ def moves(graph: nx.Graph, s: Sets, most: int) -> tuple[Chances, ...]:
 def test_moves_along_arcs_have_the_published_chances(s: set[int], directed: bool) -> None:
     given = arrows() if directed else arrows().to_undirected()
     graph = from_networkx(given)
-    rows = np.tile(padded([s], 4), (5_000, 1))
+    rows = np.tile(padded([s], 4), (2_000, 1))
     each = moves(given, frozenset(s), 4)
     every = added((t, p / 5) for chances in each for t, p in chances.items())
 

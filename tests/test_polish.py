@@ -150,6 +150,7 @@ def test_a_polished_candidate_is_exported(llama: Any, tmp_path: Any) -> None:
         assert torch.allclose(opened(input_ids=ids).logits, wanted.logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_export_polishes_where_that_is_better(
     llama: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

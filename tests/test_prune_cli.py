@@ -78,6 +78,7 @@ def weights_in(folder: str | Path) -> int:
 # ---- what it writes and tells
 
 
+@pytest.mark.slow
 def test_it_writes_a_smaller_model_that_loads_and_gives_the_told_values(
     llama: str, tmp_path: Path, capsys: Any
 ) -> None:

@@ -147,6 +147,7 @@ def test_every_block_belongs_to_one_part() -> None:
     assert not blocks(README.read_text().split("\n## ")[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUIDES)
 def test_every_block_of_a_guide_runs(name: str, tmp_path: Path) -> None:
     told = follow(ROOT / name / "README.md", tmp_path)

@@ -63,7 +63,7 @@ def chosen(problem: Mixed, names: list[str]) -> np.ndarray:
 HALF, QUARTER = "slicegpt-0.5", "slicegpt-0.75"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "family", ["llama", "gemma2", "phi3", "opt", "gpt2", "gpt_neox", "bert", "distilbert"]
 )

@@ -140,8 +140,8 @@ def test_workers_know_whom_their_candidates_race_against(tmp_path: Path) -> None
         RunConfig.from_mapping(
             {
                 "problem": {"id": "test_racing:Noisy"},
-                "algorithm": {"id": "nsga2", "population": 24}, "stop": {"generations": 8},
-                "evaluator": {"racing": 0.95, "chunk": 8, "workers": workers},
+                "algorithm": {"id": "nsga2", "population": 16}, "stop": {"generations": 5},
+                "evaluator": {"racing": 0.95, "chunk": 6, "workers": workers},
             }
         )
         for workers in (0, 2)

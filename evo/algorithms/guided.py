@@ -25,7 +25,7 @@ from ..streams import derive, stream
 from . import Algorithm, Foresight, Population, Settings
 from .guard import FAILED, feasible_ranks
 from .infill import corners, most_improving
-from .partial import Partial
+from .partial import Partial, Told
 from .predictor import Predictor
 from .surrogate import evenly
 
@@ -145,27 +145,24 @@ class Guided:
         fitness, violation = self._results()
         return _front(fitness[violation <= 0])
 
-    def _everything(self, n: int) -> tuple[Array, Array]:
-        """Genes of the first n judged on all data and of those judged on a part; their values.
-
-        Once as many were judged on all data as on the part, that says more: how values on the part
-        differ depends on the genes, so that no scale brings them together.
-        """
+    def _everything(self, n: int) -> Told:
+        """The first n results on all data, and those on a part of it."""
         flat = np.array(self._genes[:n]).reshape(-1, self._space.length)
         fitness, violation = (values[:n] for values in self._results())
         values = np.column_stack([fitness, violation])
-        if self._part is None or n >= len(self._part.keys):
-            return flat, values
+        if self._part is None:
+            none = np.zeros(n, dtype=np.bool_)
+            return Told(flat, values, none, none)
         return self._part.beside(self._known, flat, values)
 
     # -- what is predicted -------------------------------------------------------------------------
 
     def _fit(self, n: int) -> Predictor | None:
         """Fitted to the first n results; None where they are too few."""
-        flat, values = self._everything(n)
-        if (values[:, -1] < FAILED).sum() < FEWEST:
+        told = self._everything(n)
+        if (told.values[:, -1] < FAILED).sum() < FEWEST:
             return None
-        return Predictor(self._space, flat, values, self._foresee)
+        return Predictor(self._space, told.flat, told.values, self._foresee, told.part)
 
     def _trusted(self) -> bool:
         """Whether the last batches, enough to tell, were predicted well; True where none was."""
@@ -224,7 +221,8 @@ class Guided:
         settings = replace(
             self._settings, population=population, generations=generations, seed=seed
         )
-        flat, values = self._everything(len(self._genes))
+        told = self._everything(len(self._genes))
+        flat, values = told.flat[~told.again], told.values[~told.again]
         rows = best(values[:, :-1], values[:, -1], population)
         return self._begin(self._space.unflat(flat[rows]), settings)
 

@@ -6,11 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..problem import Array
 from .guard import FAILED
 
 TELLING = 3  # candidates judged on both from which a scale is told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """Results, on all data or on a part of it.
+
+    Args:
+        flat: Genes, shape (n, d).
+        values: Fitness and, last, violation, shape (n, m + 1).
+        part: Which were judged on a part of the data, shape (n,).
+        again: Which of those were judged on all data as well, shape (n,).
+    """
+
+    flat: Array
+    values: Array
+    part: NDArray[np.bool_]
+    again: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,8 +45,8 @@ class Partial:
     flat: Array
     values: Array
 
-    def beside(self, known: Mapping[bytes, int], flat: Array, values: Array) -> tuple[Array, Array]:
-        """All that was judged on all data, then what was judged on the part only.
+    def beside(self, known: Mapping[bytes, int], flat: Array, values: Array) -> Told:
+        """What was judged on all data, then what was judged on the part.
 
         Args:
             known: Key of a genome → its row in what was judged on all data; later rows count as
@@ -41,8 +59,11 @@ class Partial:
         both = np.flatnonzero(rows < n)
         both = both[values[rows[both], -1] < FAILED]
         scaled = on_scale(self.values, self.values[both], values[rows[both]])
-        alone = np.flatnonzero(rows >= n)
-        return np.concatenate([flat, self.flat[alone]]), np.concatenate([values, scaled[alone]])
+        part = np.arange(n + len(rows)) >= n
+        return Told(
+            np.concatenate([flat, self.flat]), np.concatenate([values, scaled]),
+            part, np.concatenate([part[:n], rows < n]),
+        )  # fmt: skip
 
 
 def on_scale(values: Array, part: Array, whole: Array) -> Array:

@@ -24,11 +24,13 @@ class Predictor:
         values: Their fitness and, last, violation, :data:`~.guard.FAILED` where judging failed,
             shape (n, m + 1).
         foresee: Tells what needs no judging.
+        part: Which of the n were judged on a part of the data; by default none.
     """
 
     def __init__(
-        self, space: SearchSpace, flat: Array, values: Array, foresee: Foresight | None
-    ) -> None:
+        self, space: SearchSpace, flat: Array, values: Array, foresee: Foresight | None,
+        part: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
         self._space, self._foresee, self._width = space, foresee, values.shape[1]
         self._low, self._high = (
             np.concatenate([getattr(p.bounds, side) for p in space.parts]).astype(np.float64)
@@ -46,10 +48,13 @@ class Predictor:
         self._columns = np.flatnonzero(unknown)
         choices = any(p.kind == "choice" for p in space.parts)
         self._surrogate = (
-            Surrogate(self._scaled(flat[rows]), told[:, self._columns], choices)
+            Surrogate(
+                self._scaled(flat[rows]), told[:, self._columns], choices,
+                None if part is None else part[rows],
+            )
             if len(self._columns)
             else None
-        )
+        )  # fmt: skip
 
     def __call__(self, flat: Array, hope: float = 0.0) -> Array:
         """Genes (q, d) to fitness and, last, violation, shape (q, m + 1); 0 when feasible.

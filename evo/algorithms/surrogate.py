@@ -5,15 +5,18 @@ covariance is a sum of a part in which genes act on their own, and one that fall
 Distances mix how far two levels are apart and whether they differ at all, since choices are ordered
 by size, but not always by effect. A quantity may be predicted as it is or by its logarithm. Where
 this is not exact, a second process compares genes by the effects the first one found, so that
-levels that do much the same are near (input warping, Snoek et al. 2014).
+levels that do much the same are near (input warping, Snoek et al. 2014). What was judged on a part
+of the data is another quantity that correlates with the one on all of it (intrinsic
+coregionalisation: Alvarez, Rosasco and Lawrence, *Kernels for vector-valued functions*, 2012,
+section 4.2), so that how far the two are apart may depend on the genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,8 @@ REACH = (0.02, 0.1, 0.3, 1.0, 3.0)  # length scale as a multiple of the number o
 ALONE = (0.1, 1.0)  # weight of the part in which genes act on their own
 DIFFER = (0.0, 0.5, 1.0)  # weight of "differs at all" against "how far apart"
 NOISE = (1e-6, 1e-4, 1e-2)  # variance, as a share of that of the quantity
+AGREE = (0.8, 0.9, 0.97, 0.99, 0.999, 1.0)  # correlation on a part of the data with that on all
+USUAL = 0.97  # of those, with which the other settings are compared
 FITTED_ON = 300  # rows on which settings are compared
 EXACT = 0.01  # error in deviations up to which a process is taken for exact
 WARPED_ON = 64  # rows over which effects are averaged
@@ -32,8 +37,17 @@ LEVELS = 32  # values of a gene up to which genomes are compared by a matrix pro
 GRID = 17  # values of a gene between which effects are interpolated
 MOST_ROWS = 1000  # rows predictions are made from
 SHIFT = 1e-3  # added before a logarithm, as a share of the range
+Mask = NDArray[np.bool_]
 
-Kernel = tuple[float, float, float, float]  # reach, alone, differ, noise
+
+class Kernel(NamedTuple):
+    """Settings of a process, of each an entry of the list above."""
+
+    reach: float
+    alone: float
+    differ: float
+    noise: float
+    agree: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,18 +89,19 @@ class Surrogate:
         x: Genes scaled to [0, 1], shape (n, d); n at least 2.
         y: Quantities, shape (n, k), finite.
         unordered: Whether distances may count only that genes differ.
+        part: Which of the n were judged on a part of the data; by default none.
     """
 
-    def __init__(self, x: Array, y: Array, unordered: bool) -> None:
-        self.plain = Processes(x, y, DIFFER if unordered else DIFFER[:1])
+    def __init__(self, x: Array, y: Array, unordered: bool, part: Mask | None = None) -> None:
+        self.plain = Processes(x, y, DIFFER if unordered else DIFFER[:1], part)
         self._warped: dict[int, tuple[Warp, Processes]] = {}
         for j, error in enumerate(self.plain.errors):
             if error > EXACT:
                 warp = Warp(self.plain, j, x)
-                self._warped[j] = warp, Processes(warp(x), y[:, [j]], DIFFER[:1])
+                self._warped[j] = warp, Processes(warp(x), y[:, [j]], DIFFER[:1], part)
 
     def __call__(self, x: Array, below: Array | None = None) -> Array:
-        """The k quantities at q genomes, (q, d) to (q, k).
+        """The k quantities at q genomes on all data, (q, d) to (q, k).
 
         Means, less ``below`` standard deviations of what is not noise, (k,), if it is given.
         """
@@ -103,12 +118,16 @@ class Processes:
         x: Genes, shape (n, d).
         y: Quantities, shape (n, k).
         differ: Weights of "differs at all" to choose from.
+        part: Which of the n were judged on a part of the data, (n,); by default none.
     """
 
-    def __init__(self, x: Array, y: Array, differ: tuple[float, ...]) -> None:
+    def __init__(
+        self, x: Array, y: Array, differ: tuple[float, ...], part: Mask | None = None
+    ) -> None:
         self._known = Known(x)
+        self._part = part = np.zeros(len(x), dtype=np.bool_) if part is None else part
         some = evenly(len(x), FITTED_ON)
-        chosen = _likeliest(x[some], y[some], differ)
+        chosen = _likeliest(x[some], y[some], differ, part[some])
         self.scales = [scale for _, scale in chosen]
         self.kernels = [kernel for kernel, _ in chosen]
         self.errors: list[float] = []  # leaving one out, in deviations (Rasmussen, eq. 5.12)
@@ -116,8 +135,7 @@ class Processes:
         self._inverses: list[NDArray[Any]] = []
         self._amplitudes: list[float] = []  # the most likely ones (Rasmussen, section 5.4.1)
         for j, (kernel, scale) in enumerate(chosen):
-            covariance = _covariance(*self._known.compare(x, kernel[2]), kernel)
-            covariance[np.diag_indices_from(covariance)] += kernel[3]
+            covariance = _among(*self._known.compare(x, kernel.differ), part, kernel)
             inverse, told = np.linalg.inv(covariance), scale.forth(y[:, j])
             self._inverses.append(inverse)
             self._weights.append(inverse @ told)
@@ -127,10 +145,11 @@ class Processes:
 
     def __call__(self, x: Array, below: Array | None = None) -> Array:
         """Means less ``below`` standard deviations of what is not noise, (q, d) to (q, k)."""
-        compared = {d: self._known.compare(x, d) for d in {k[2] for k in self.kernels}}
+        compared = {d: self._known.compare(x, d) for d in {k.differ for k in self.kernels}}
         columns = []
         for j, (kernel, scale) in enumerate(zip(self.kernels, self.scales, strict=True)):
-            near = _covariance(*compared[kernel[2]], kernel)
+            near = _covariance(*compared[kernel.differ], kernel)
+            near *= np.where(self._part, kernel.agree, 1.0)
             found = near @ self._weights[j]
             if below is not None and below[j]:
                 known = ((near @ self._inverses[j]) * near).sum(axis=1)
@@ -225,13 +244,33 @@ def evenly(n: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.round(np.linspace(0, n - 1, min(n, most))).astype(np.intp))
 
 
-def _likeliest(x: Array, y: Array, differ: tuple[float, ...]) -> list[tuple[Kernel, Scale]]:
-    """Per quantity the settings under which its values are most likely."""
+def _likeliest(
+    x: Array, y: Array, differ: tuple[float, ...], part: Mask
+) -> list[tuple[Kernel, Scale]]:
+    """Per quantity the settings under which its values are most likely; ``agree`` comes last."""
+    both = bool(part.any() and not part.all())
+    settings = [
+        Kernel(reach, alone, weight, noise, USUAL if both else 1.0)
+        for weight, reach, alone, noise in product(differ, REACH, ALONE, NOISE)
+    ]
+    found = _most_likely(x, y, part, settings)
+    if not both:
+        return found
+    return [
+        _most_likely(x, y[:, [j]], part, [kernel._replace(agree=agree) for agree in AGREE])[0]
+        for j, (kernel, _) in enumerate(found)
+    ]
+
+
+def _most_likely(
+    x: Array, y: Array, part: Mask, settings: Sequence[Kernel]
+) -> list[tuple[Kernel, Scale]]:
+    """The same, of some settings."""
     found: list[tuple[float, Kernel, Scale]] = []
     scales = [(j, Scale.of(c, log)) for j, c in enumerate(y.T) for log in _transforms(c)]
     scaled = np.column_stack([scale.forth(y[:, j]) for j, scale in scales])
     stretches = [scale.stretch(y[:, j]) for j, scale in scales]
-    for kernel, factor in _factors(x, differ):
+    for kernel, factor in _factors(x, part, settings):
         determinant = float(np.log(np.diag(factor)).sum())
         white = solve_triangular(factor, scaled, lower=True, check_finite=False)
         spreads = np.maximum((white**2).sum(axis=0) / len(x), 1e-300)  # the best amplitudes
@@ -248,27 +287,33 @@ def _transforms(y: Array) -> tuple[bool, ...]:
     return (False, True) if y.min() >= 0 and np.ptp(y) > 0 else (False,)
 
 
-def _factors(x: Array, differ: tuple[float, ...]) -> Iterator[tuple[Kernel, NDArray[Any]]]:
+def _factors(
+    x: Array, part: Mask, settings: Sequence[Kernel]
+) -> Iterator[tuple[Kernel, NDArray[Any]]]:
     """Every setting with the Cholesky factor of its covariance, where there is one."""
     known = Known(x)
-    for weight in differ:
-        distance, shared = known.compare(x, weight)
-        for reach in REACH:
-            near = np.exp(distance / -reach)
-            for alone, noise in product(ALONE, NOISE):
-                covariance = near + alone * shared
-                covariance[np.diag_indices_from(covariance)] += noise
-                try:
-                    yield (reach, alone, weight, noise), np.linalg.cholesky(covariance)
-                except np.linalg.LinAlgError:
-                    continue
+    compared = {d: known.compare(x, d) for d in {k.differ for k in settings}}
+    for kernel in settings:
+        try:
+            yield kernel, np.linalg.cholesky(_among(*compared[kernel.differ], part, kernel))
+        except np.linalg.LinAlgError:
+            continue
 
 
 def _covariance(distance: Array, shared: Array, kernel: Kernel) -> Array:
-    return np.exp(distance / -kernel[0]) + kernel[1] * shared
+    return np.exp(distance / -kernel.reach) + kernel.alone * shared
+
+
+def _among(distance: Array, shared: Array, part: Mask, kernel: Kernel) -> Array:
+    """The covariance of what is known, noise included, (n, n)."""
+    covariance = _covariance(distance, shared, kernel)
+    if kernel.agree < 1:
+        covariance *= np.where(np.not_equal.outer(part, part), kernel.agree, 1.0)
+    covariance[np.diag_indices_from(covariance)] += kernel.noise
+    return covariance
 
 
 def _variance(x: Array, kernel: Kernel) -> Array:
     """The covariance of each row with itself, (q, d) to (q,)."""
-    shared = (1 - kernel[2]) * x + kernel[2] * (x > 0)
+    shared = (1 - kernel.differ) * x + kernel.differ * (x > 0)
     return _covariance(np.zeros(len(x)), shared.mean(axis=1), kernel)
