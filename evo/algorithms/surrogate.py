@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,7 +135,8 @@ class Processes:
         self._inverses: list[NDArray[Any]] = []
         self._amplitudes: list[float] = []  # the most likely ones (Rasmussen, section 5.4.1)
         for j, (kernel, scale) in enumerate(chosen):
-            covariance = _among(*self._known.compare(x, kernel.differ), part, kernel)
+            distance, shared = self._known.compare(x, kernel.differ)
+            covariance = _among(np.exp(distance / -kernel.reach), shared, self._part, kernel)
             inverse, told = np.linalg.inv(covariance), scale.forth(y[:, j])
             self._inverses.append(inverse)
             self._weights.append(inverse @ told)
@@ -293,20 +294,23 @@ def _factors(
     """Every setting with the Cholesky factor of its covariance, where there is one."""
     known = Known(x)
     compared = {d: known.compare(x, d) for d in {k.differ for k in settings}}
-    for kernel in settings:
-        try:
-            yield kernel, np.linalg.cholesky(_among(*compared[kernel.differ], part, kernel))
-        except np.linalg.LinAlgError:
-            continue
+    for (differ, reach), group in groupby(settings, lambda k: (k.differ, k.reach)):
+        distance, shared = compared[differ]
+        near = np.exp(distance / -reach)
+        for kernel in group:
+            try:
+                yield kernel, np.linalg.cholesky(_among(near, shared, part, kernel))
+            except np.linalg.LinAlgError:
+                continue
 
 
 def _covariance(distance: Array, shared: Array, kernel: Kernel) -> Array:
     return np.exp(distance / -kernel.reach) + kernel.alone * shared
 
 
-def _among(distance: Array, shared: Array, part: Mask, kernel: Kernel) -> Array:
+def _among(near: Array, shared: Array, part: Mask, kernel: Kernel) -> Array:
     """The covariance of what is known, noise included, (n, n)."""
-    covariance = _covariance(distance, shared, kernel)
+    covariance = near + kernel.alone * shared
     if kernel.agree < 1:
         covariance *= np.where(np.not_equal.outer(part, part), kernel.agree, 1.0)
     covariance[np.diag_indices_from(covariance)] += kernel.noise
