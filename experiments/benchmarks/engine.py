@@ -52,8 +52,8 @@ SEARCHES: dict[str, tuple[dict[str, Any], float, float]] = {  # algorithm; racin
     "plain": ({"surrogate": False}, 0.0, 1),
     "races": ({"surrogate": False}, 0.99, 1.2),
     "surrogate": (SMALL | {"low_fidelity": 0}, 0.0, 0.4),
-    "part first": (SMALL, 0.0, 0.3),
-    "all": (SMALL, 0.99, 0.3),
+    "part first": (SMALL, 0.0, 0.4),
+    "all": (SMALL, 0.99, 0.4),
 }
 SAMPLE = 16  # candidates of plain NSGA-II that ``edited`` judges
 
@@ -187,7 +187,7 @@ def raced(name: str, given: Any, scratch: Path) -> dict[str, Any]:
     made = settings(name, scratch, given.searched_sequences)
     problem, evaluations = Mixed(**made), given.searched * given.searched_population
     ratios: dict[str, list[float]] = {how: [] for how in SEARCHES}
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         views = {
             how: searched(
                 made, scratch / f"{name.replace('/', '-')}-{seed}-{how}", seed=seed, racing=racing,
@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--searched-population", type=int, default=48)
     parser.add_argument("--searched-sequences", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3, help="0 leaves the searches out")
+    parser.add_argument("--first-seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
