@@ -28,6 +28,8 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +76,40 @@ def quality(problem: Mixed) -> str:
     return "drift" if problem.kind == "encoder" else "kl"
 
 
+def remembered(
+    kept: Path | None, asked: dict[str, Any], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What lines of JSON in a file tell of what is asked, else made now and appended."""
+    for line in kept.read_text().splitlines() if kept and kept.exists() else ():
+        told = json.loads(line)
+        if asked.items() <= {k: v for k, v in told.items() if k in asked}.items():
+            return told
+    told = asked | make()
+    if kept:
+        with kept.open("a") as file:
+            file.write(json.dumps(told) + "\n")
+    return told
+
+
 def evopress(
-    problem: Mixed, space: str, seed: int, scale: float
+    problem: Mixed, name: str, seed: int, wanted: Any
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Values of the outcome of every budget, (k, 2), and the tokens of each search."""
-    blocks, found, tokens = len(problem.pretrained.blocks), [], []
-    method = Depth() if space == "depth" else Sparsity(scale=scale)
-    targets = [k / blocks for k in range(1, blocks)] if space == "depth" else TARGETS
-    for target in targets:
-        outcome = method(problem, target, stream(seed, "evopress", str(target)))
-        found.append(values(outcome.problem, outcome.choices[None])[0])
-        tokens.append(outcome.tokens)
-    return np.array(found), tokens
+    blocks = len(problem.pretrained.blocks)
+    method = Depth() if wanted.space == "depth" else Sparsity(scale=wanted.scale)
+    targets = [k / blocks for k in range(1, blocks)] if wanted.space == "depth" else TARGETS
+    asked = {k: getattr(wanted, k) for k in ("space", "sequences", "scale")} | {"model": name}
+
+    def outcome(target: float) -> dict[str, Any]:
+        found = method(problem, target, stream(seed, "evopress", str(target)))
+        told = values(found.problem, found.choices[None])[0].tolist()
+        return {"values": told, "tokens": found.tokens}
+
+    told = [
+        remembered(wanted.kept, asked | {"seed": seed, "target": t}, partial(outcome, t))
+        for t in targets
+    ]
+    return np.array([t["values"] for t in told]), [t["tokens"] for t in told]
 
 
 def curve(view: RunView, box: Box, per_token: float | None) -> Curve:
@@ -106,11 +130,11 @@ def reached(points: Curve, bar: float) -> tuple[float, float] | None:
 
 
 def one_seed(
-    problem: Mixed, given: dict[str, Any], seed: int, wanted: Any, prices: dict[str, float],
-    scratch: Path,
+    problem: Mixed, name: str, given: dict[str, Any], seed: int, wanted: Any,
+    prices: dict[str, float], scratch: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Curves of all four, and how much sooner ``evo`` was as good as each of the others."""
-    outcomes, spent = evopress(problem, wanted.space, seed, wanted.scale)
+    outcomes, spent = evopress(problem, name, seed, wanted)
     ours = [how for how in SEARCHES if how == "evo" or how in wanted.against]
     views = {}
     for how in ours:
@@ -175,6 +199,7 @@ def main() -> None:
     parser.add_argument("--population", type=int, default=16)
     parser.add_argument("--scale", type=float, default=0.25, help="of EvoPress on sparsity")
     parser.add_argument("--evaluations", type=int, default=640)
+    parser.add_argument("--kept", type=Path, help="file that keeps EvoPress' outcomes")
     parser.add_argument("--out", type=Path, help="file for one line of JSON per seed, appended")
     wanted = parser.parse_args()
     torch.set_num_threads(1)
@@ -194,7 +219,7 @@ def main() -> None:
             }
             seeds = []
             for seed in range(wanted.first_seed, wanted.first_seed + wanted.seeds):
-                found = one_seed(problem, given, seed, wanted, prices, scratch)
+                found = one_seed(problem, name, given, seed, wanted, prices, scratch)
                 seeds.append(found)
                 if wanted.out:
                     with wanted.out.open("a") as file:
