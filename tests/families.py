@@ -56,8 +56,18 @@ FAMILIES = (
 ENCODERS = ("bert", "distilbert", "roberta")
 DISTINCT = ("llama", "gemma3", "phi3", "opt", "gpt2", "gpt_neox", "bert")
 """One for each way in which layers are laid out."""
-EVERY = [f if f in DISTINCT else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES]
-"""All families, for tests of one method; those laid out as others are slow."""
+TYPICAL = ("llama", "gpt2", "bert")
+"""Two ways in which decoders are laid out, and an encoder."""
+
+
+def _else_slow(some: tuple[str, ...]) -> list[Any]:
+    return [f if f in some else pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES]
+
+
+EVERY = _else_slow(DISTINCT)
+"""All families, where the layout matters; those laid out as others are slow."""
+EACH = _else_slow(TYPICAL)
+"""All families, where every linear layer is treated alike; all but the typical ones are slow."""
 
 
 def tokenizer() -> Any:

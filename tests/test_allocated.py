@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import EVERY, checkpoint
+from families import EACH, checkpoint
 from local_data import data
 
 from evo import Context, Genomes
@@ -155,7 +155,7 @@ def test_every_scorer_follows_an_allocation(scorer: str, problems: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["owl", "erk", "alphapruning", "ecoflap", "neuroal", "sparsegpt"])
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_every_family_is_pruned(family: str, name: str, tmp_path: Path) -> None:
     problem = problem_of(str(checkpoint(family, tmp_path / family)))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import EVERY, checkpoint
+from families import EACH, checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +103,7 @@ def test_a_share_that_a_layer_does_not_have_is_told() -> None:
     allocate.require_reachable("owl", 0.9, {(0, "fc"): 0.0, (1, "fc"): np.array([0.0, 0.999])})
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_every_family_has_a_share_for_every_layer(family: str, tmp_path: Path) -> None:
     problem = problem_of(str(checkpoint(family, tmp_path / family)))
     layers = [(block.index, path) for block, path in layers_of(problem.pretrained.blocks)]

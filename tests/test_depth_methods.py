@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import ENCODERS, EVERY, checkpoint
+from families import EACH, ENCODERS, checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from test_families import judge
@@ -443,7 +443,7 @@ def test_samples_bound_what_is_read_and_judged(problem: Mixed) -> None:
 # ---- every family
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_every_family_loses_what_was_asked(family: str, tmp_path: Path) -> None:
     problem = problem_of(checkpoint(family, tmp_path / family))
     before = {n: p.clone() for n, p in problem.pretrained.model.named_parameters()}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from exporting import opened, outputs, same, write
-from families import EVERY, checkpoint
+from families import EACH, checkpoint
 
 from evo import Genomes
 from evo.cli import main
@@ -452,7 +452,7 @@ def test_polish_refines_on_the_pruned_prefix(folder: str) -> None:
     assert torch.equal(*(built(p, 0, "dsnot-0.6")["self_attn.q_proj"] for p in (problem, again)))
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_every_family_takes_it_in_half_precision(family: str, tmp_path: Path) -> None:
     folder = str(checkpoint(family, tmp_path / family))
 

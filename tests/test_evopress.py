@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import ENCODERS, EVERY, checkpoint
+from families import EACH, ENCODERS, checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from local_data import data
@@ -691,7 +691,7 @@ def test_steps_too_large_for_any_layer(problem: Mixed) -> None:
         Sparsity()(problem, 1.5, generator())
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_both_searches_run_on_every_family(family: str, tmp_path: Path) -> None:
     own = problem_of(str(checkpoint(family, tmp_path)), sizes=SIZES | {"calibration": 1})
     few: dict[str, Any] = TINY | {"generations": 1, "offspring": 2}

@@ -366,6 +366,7 @@ def test_bits_survive_packing(count: int) -> None:
     assert torch.equal(unpack_bits(packed, count), kept)
 
 
+@pytest.mark.slow
 def test_a_new_process_reproduces_the_values(tmp_path: Path) -> None:
     problem = problem_of("llama")
     row = genome(problem, **MIXED)

@@ -26,6 +26,7 @@ RNG = np.random.default_rng(5)
 LOSS = np.cumsum(RNG.exponential(1, (SITES, LEVELS)), axis=1)
 COST = np.cumsum(RNG.exponential(1, (SITES, LEVELS))[:, ::-1], axis=1)[:, ::-1]
 SPACE = SearchSpace((Choice("choices", [LEVELS] * SITES),))
+SLOW = pytest.mark.slow
 
 
 def judged(genomes: Genomes) -> np.ndarray:
@@ -369,7 +370,9 @@ def test_predictions_pay() -> None:
     assert min(volumes[True]) > max(volumes[False]) + 0.02
 
 
-@pytest.mark.parametrize("algorithm", ["nsga2", "moead", "deap-nsga3"])
+@pytest.mark.parametrize(
+    "algorithm", ["nsga2", *(pytest.param(a, marks=SLOW) for a in ("moead", "deap-nsga3"))]
+)
 def test_nothing_is_asked_twice(algorithm: str) -> None:
     asked, _ = searched(begun(algorithm, population=12), 4)
 
@@ -383,7 +386,7 @@ def test_the_first_generation_is_that_of_the_algorithm() -> None:
     assert guided.rows() == plain.rows()
 
 
-@pytest.mark.parametrize("population", [24, 5])
+@pytest.mark.parametrize("population", [pytest.param(24, marks=SLOW), 5])
 def test_a_recalled_search_goes_on_the_same(population: int) -> None:
     asked, values = searched(begun(population=population), 5)
     again, start = begun(population=population), 0

@@ -23,6 +23,7 @@ from evo.store import RunFile, read_run
 from problems.synthetic import Layers
 
 SEARCHES = [name for name in CATALOGUE if name != "greedy"]
+SOME = ("nsga2", "cma-es", "evopress", "moead", "deap-nsga2")  # one of each kind
 
 
 class Slow(Layers):
@@ -121,7 +122,13 @@ def interrupt(given: RunConfig, folder: Path, draw: random.Random, monkeypatch) 
     return False
 
 
-@pytest.mark.parametrize("algorithm", [*SEARCHES, "nsga2, guided"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        *(s if s in SOME else pytest.param(s, marks=pytest.mark.slow) for s in SEARCHES),
+        "nsga2, guided",
+    ],
+)
 def test_interrupted_at_random_writes_every_algorithm_ends_alike(tmp_path, monkeypatch, algorithm):
     name, _, guided = algorithm.partition(", ")
     stop = {"generations": 3 if guided else 6}

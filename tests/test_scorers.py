@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import ENCODERS, EVERY, checkpoint
+from families import EACH, ENCODERS, checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -474,7 +474,7 @@ def test_a_setting_is_part_of_what_is_kept(folder: str, tmp_path: Path) -> None:
     assert len(list(Path(kept).iterdir())) == 2
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_every_family_takes_them_in_half_precision(family: str, tmp_path: Path) -> None:
     kinds = ["multiflow@0.5", "ria-row@0.25", "sparsegpt@0.5", "1:4@sparsegpt"]
     kinds += [] if family in ENCODERS else ["gblm@0.75"]

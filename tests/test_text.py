@@ -240,7 +240,7 @@ def test_python_topics_are_prose_without_repeats():
     assert len(found) > 500
     assert len(set(found)) == len(found)
     assert not [p for p in found if "::=" in p or ">>>" in p]
-    assert documents().documents == tuple(texts)
+    assert documents().documents == texts
 
 
 def test_topics_file_is_parsed_and_never_run(tmp_path):
@@ -250,7 +250,7 @@ def test_topics_file_is_parsed_and_never_run(tmp_path):
     code = f"topics = {{'b': {topic!r}, 'a': {prose!r}}}\n"
     path = _write(tmp_path, "topics.py", f"raise SystemExit\n{code}")
 
-    assert python_topics(path) == [prose]
+    assert python_topics(path) == (prose,)
     path.write_text("topics = {'a': open('x').read()}")
     with pytest.raises(DataError, match="no readable documentation topics"):
         python_topics(path)

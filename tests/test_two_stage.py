@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import EVERY, checkpoint
+from families import EACH, checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from local_data import data
@@ -351,7 +351,7 @@ def test_attentions_alone_come_nearest_to_the_target(problem: Mixed) -> None:
 # ---- all of it
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", EACH)
 def test_every_family_is_narrowed_and_loses_attentions(family: str, tmp_path: Path) -> None:
     problem = problem_of(checkpoint(family, tmp_path / family))
     counts = count(problem.pretrained.blocks)

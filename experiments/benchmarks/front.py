@@ -217,15 +217,16 @@ def main() -> None:
                 / (len(rows) * tokens)
                 for way, judge in ways.items()
             }
+            told = {"model": name, "space": wanted.space, "tokens per evaluation": tokens}
             seeds = []
             for seed in range(wanted.first_seed, wanted.first_seed + wanted.seeds):
                 found = one_seed(problem, name, given, seed, wanted, prices, scratch)
                 seeds.append(found)
                 if wanted.out:
                     with wanted.out.open("a") as file:
-                        file.write(json.dumps({"model": name, **found}) + "\n")
-                told = {k: [round(x, 1) for x in v] for k, v in found["sooner"].items()}
-                print(json.dumps({"model": name, "seed": seed, "sooner": told}), flush=True)
+                        file.write(json.dumps(told | found) + "\n")
+                sooner = {k: [round(x, 1) for x in v] for k, v in found["sooner"].items()}
+                print(json.dumps({"model": name, "seed": seed, "sooner": sooner}), flush=True)
             medians = {
                 other: [
                     round(statistics.median(s["sooner"][other][i] for s in seeds), 1)
@@ -233,7 +234,6 @@ def main() -> None:
                 ]
                 for other in wanted.against
             }
-            told = {"model": name, "space": wanted.space, "tokens per evaluation": tokens}
             print(json.dumps(told | {"times fewer tokens, seconds": medians}), flush=True)
             for row in milestones(seeds, wanted.against, tokens):
                 print(json.dumps(row), flush=True)

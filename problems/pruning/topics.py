@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 from evo.errors import DataError
 
 
-def python_topics(path: Path | None = None) -> list[str]:
-    """Prose of the topics, one document each, by name.
+def python_topics(path: Path | None = None) -> tuple[str, ...]:
+    """Prose of the topics, one document each, by name; the interpreter's own are read once.
 
     The file is parsed, never imported: its dictionary of strings is read as a literal. Tables,
     grammar and code are left out, wrapped lines are joined, paragraphs stand apart by a blank
@@ -23,7 +24,15 @@ def python_topics(path: Path | None = None) -> list[str]:
     Raises:
         DataError: The file is missing, or holds no dictionary of strings.
     """
-    path = path or Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py")
+    return _own_topics() if path is None else _read(path)
+
+
+@cache
+def _own_topics() -> tuple[str, ...]:
+    return _read(Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py"))
+
+
+def _read(path: Path) -> tuple[str, ...]:
     try:
         topics = _literal(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError) as error:
@@ -33,7 +42,7 @@ def python_topics(path: Path | None = None) -> list[str]:
         ) from None
     seen: set[str] = set()
     cleaned = ("\n\n".join(_prose(topics[name], seen)) for name in sorted(topics))
-    return [text for text in cleaned if text]
+    return tuple(text for text in cleaned if text)
 
 
 def _literal(code: str) -> dict[str, str]:
