@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .algorithms import Algorithm, Population
 from .archive import compare_origins
+from .configured import build_algorithm
 from .errors import ConfigError
 from .evaluate import Evaluator
 from .genomes import Genomes
@@ -120,8 +121,6 @@ class Ladder:
 
 
 def _baselines(run: Run) -> list[tuple[str, Algorithm]]:
-    from .run import build_algorithm
-
     found: list[tuple[str, Algorithm]] = []
     if hasattr(run.problem, "ladder"):
         rungs = run.problem.ladder()  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import RunConfig
+from .configured import build_algorithm
 from .errors import ConfigError
 from .evaluate import Evaluator, Verdict
 from .genomes import Genomes
@@ -98,8 +99,6 @@ def low_search(
         known: What is recorded of candidates on that part.
         starts: Warm starts of the run.
     """
-    from .run import build_algorithm
-
     if not share:
         return None
     algorithm = build_algorithm(

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from . import provenance
-from .algorithms import Algorithm, Population, Settings, create
+from .algorithms import Algorithm, Population
 from .archive import Box, spread_order
-from .config import ALONE, DEFAULT_PROBLEM, Ref, RunConfig, StopConfig
+from .config import DEFAULT_PROBLEM, RunConfig, StopConfig
+from .configured import build_algorithm
 from .errors import ConfigError, StoreError
 from .evaluate import (
     Crew,
@@ -25,11 +26,10 @@ from .evaluate import (
     Planner,
     Race,
     Verdict,
+    chunking,
     crew_of,
-    first_chunk,
     offer,
     pick_device,
-    planned,
 )  # fmt: skip
 from .finish import Progress, Result, finish
 from .folders import default_folder
@@ -37,10 +37,9 @@ from .genomes import Genomes
 from .low_fidelity import low_search, low_share, search_low
 from .phase import Desk, Phase, Step
 from .problem import Context, Evaluation, Problem, describe_part
-from .registry import build, build_problem, load, resolve
+from .registry import build_problem
 from .replay import check_recorded, read_settings, what_changed
 from .schema import guarded
-from .space import SearchSpace
 from .stopping import eta, extended, stop_reason
 from .store import LOW, SEARCH, RunFile, read_run
 from .streams import stream
@@ -146,7 +145,7 @@ class Run:
         share = low_share(config, problem, names, able)
         device = pick_device(config.evaluator.device)
         meta = _first_meta(config, problem, device, command) | {
-            **_chunk(config, problem, device),
+            **chunking(problem, config.evaluator, config.algorithm.population, device),
             "warm_start": origin,
             "low_fidelity": 0.0 if warm else share,
         }
@@ -276,71 +275,6 @@ class Run:
             eta_seconds=None if step.replayed else self._eta(),
             facts=step.facts,
         )
-
-
-def _chunk(config: RunConfig, problem: Problem, device: str) -> dict[str, Any]:
-    """How many candidates are judged at once, and the plan behind it where memory is limited."""
-    each, settings = getattr(problem, "bytes_per_candidate", None), config.evaluator
-    if not settings.memory:
-        shared = (
-            settings.workers if device == "cpu" else 1
-        )  # a GPU of its own has memory of its own
-        return {"chunk": first_chunk(settings.chunk, each, device, max(1, shared))}
-    most = config.algorithm.population if settings.chunk == "auto" else int(settings.chunk)
-    plan = planned(settings.memory, each, int(getattr(problem, "bytes_beside", 0)), most)
-    return {"chunk": plan.chunk, "memory": asdict(plan) | {"peak": plan.peak}}
-
-
-def build_algorithm(
-    config: RunConfig, space: SearchSpace, judges: Judges, starts: Genomes | None,
-    *, id_: str | None = None, seed: int | None = None,
-    variation: Mapping[str, Any] | None = None,
-) -> Algorithm:  # fmt: skip
-    """The configured algorithm, or another one (a baseline) with the same population size.
-
-    Operators are those of the configuration, else those in ``variation``, else the algorithm's.
-
-    Raises:
-        RegistryError: The algorithm or an operator cannot be found.
-        ConfigError: A setting does not fit.
-    """
-    name = id_ or config.algorithm.id
-    asked, suited = dict(config.algorithm.settings), dict(variation or {})
-    predicted, unguided = suited.pop("surrogate", False), suited.pop("unguided", {})
-    surrogate = asked.pop("surrogate", predicted and name not in ALONE)
-    if not isinstance(surrogate, bool):
-        raise ConfigError(f"algorithm.surrogate must be true or false, got {surrogate!r}")
-    asked.pop("low_fidelity", None)  # of the run
-    own = {} if id_ else {**suited, **({} if surrogate else unguided), **asked}
-    surrogate = surrogate and not id_
-    operators = {
-        role: _operator(own.pop(role), role)
-        for role in ("crossover", "mutation", "sampling")
-        if role in own
-    }
-    scales = {k: own.pop(k) for k in ("crossover_rate", "mutation_rate", "scaling") if k in own}
-    extra = {**resolve("algorithm", name).settings, **own}
-    settings = Settings(
-        population=config.algorithm.population,
-        seed=config.seed if seed is None else seed,
-        generations=config.stop.generations,
-        extra=extra,
-        surrogate=surrogate,
-        **scales,
-        **operators,
-    )
-    return create(
-        load("algorithm", name), space, n_objectives=judges.n_searched,
-        constrained=judges.n_constraints > 0, settings=settings, starts=starts,
-    )  # fmt: skip
-
-
-def _operator(value: Any, role: str) -> Any:
-    if callable(value):  # made by the problem
-        return value
-    if isinstance(value, dict) and "id" not in value:  # one operator per part
-        return {part: _operator(v, f"{role}.{part}") for part, v in value.items()}
-    return build("operator", Ref.parse(value, f"algorithm.{role}"))
 
 
 def _first_meta(

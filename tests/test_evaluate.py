@@ -14,7 +14,7 @@ from evo.errors import (
     ShapeError,
     StoreError,
 )
-from evo.evaluate import Evaluator, Judges, Planner, first_chunk, offer, pick_device
+from evo.evaluate import Evaluator, Judges, Planner, offer, pick_device
 from evo.evaluate import memory as memory_module
 from evo.genomes import Genomes
 from evo.problem import Constraint, Context, Objective, objective
@@ -367,10 +367,10 @@ def test_settings_reach_configure():
 def test_the_first_chunk_fills_half_of_the_free_memory(monkeypatch):
     monkeypatch.setattr(memory_module, "free_bytes", lambda device: 1000)
 
-    assert first_chunk("auto", 10, "cpu") == 50
-    assert first_chunk("auto", 10_000, "cpu") == 1
-    assert first_chunk("auto", None, "cpu") == memory_module.LARGEST
-    assert first_chunk(7, 10_000, "cpu") == 7
+    assert memory_module.first_chunk("auto", 10, "cpu") == 50
+    assert memory_module.first_chunk("auto", 10_000, "cpu") == 1
+    assert memory_module.first_chunk("auto", None, "cpu") == memory_module.LARGEST
+    assert memory_module.first_chunk(7, 10_000, "cpu") == 7
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from evo.algorithms.infill import most_improving
 from evo.algorithms.predictor import Predictor
 from evo.algorithms.surrogate import Known, Processes, Surrogate, Warp
 from evo.config import RunConfig
+from evo.configured import build_algorithm
 from evo.indicators import hypervolume, unit_hypervolume
-from evo.run import build_algorithm
 
 SITES, LEVELS = 14, 9
 RNG = np.random.default_rng(5)

@@ -18,7 +18,7 @@ from evo import Context, Genomes
 from evo.cli import main
 from evo.config import RunConfig
 from evo.errors import ConfigError
-from evo.evaluate import memory, planned
+from evo.evaluate import memory
 from evo.run import Run
 from evo.store import read_run
 from problems.pruning import footprint, models, paging
@@ -214,11 +214,11 @@ def test_a_language_model_is_asked_in_pieces(folder: Path, monkeypatch: Any) -> 
 def test_a_chunk_fills_what_a_limit_leaves(monkeypatch: Any) -> None:
     monkeypatch.setattr(memory, "held_bytes", lambda: 300_000_000)
 
-    plan = planned(1.0, each=10_000_000, beside=250_000_000, most=100)
+    plan = memory.planned(1.0, each=10_000_000, beside=250_000_000, most=100)
 
     assert plan.chunk == 45
     assert plan.peak == 300_000_000 + 250_000_000 + 45 * 10_000_000
-    assert planned(1.0, each=10_000_000, beside=250_000_000, most=20).chunk == 20
+    assert memory.planned(1.0, each=10_000_000, beside=250_000_000, most=20).chunk == 20
 
 
 def test_a_limit_that_holds_no_candidate_is_refused_with_the_least_that_would(
@@ -227,12 +227,12 @@ def test_a_limit_that_holds_no_candidate_is_refused_with_the_least_that_would(
     monkeypatch.setattr(memory, "held_bytes", lambda: 300_000_000)
 
     with pytest.raises(ConfigError, match=r"0.5 GB, but one candidate at a time needs 0.56 GB"):
-        planned(0.5, each=10_000_000, beside=250_000_000, most=100)
+        memory.planned(0.5, each=10_000_000, beside=250_000_000, most=100)
     with pytest.raises(ConfigError, match="bytes_per_candidate"):
-        planned(0.5, each=None, beside=0, most=100)
+        memory.planned(0.5, each=None, beside=0, most=100)
     monkeypatch.setattr(memory, "held_bytes", lambda: None)
     with pytest.raises(ConfigError, match="only on Linux"):
-        planned(0.5, each=1, beside=0, most=100)
+        memory.planned(0.5, each=1, beside=0, most=100)
 
 
 @linux

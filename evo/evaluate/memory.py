@@ -6,8 +6,9 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..config import EvaluatorConfig
 from ..errors import ConfigError, DeviceError
@@ -65,6 +66,23 @@ def first_chunk(
     if not bytes_per_candidate or bytes_per_candidate < 0 or free is None:
         return LARGEST
     return max(1, min(LARGEST, int(free * SHARE / processes / bytes_per_candidate)))
+
+
+def chunking(
+    problem: Problem, settings: EvaluatorConfig, population: int, device: str
+) -> dict[str, Any]:
+    """How many candidates are judged at once, and the plan behind it where memory is limited.
+
+    Raises:
+        ConfigError: The limit cannot be kept; see :func:`planned`.
+    """
+    each = getattr(problem, "bytes_per_candidate", None)
+    if not settings.memory:
+        processes = settings.workers if device == "cpu" else 1  # a GPU has memory of its own
+        return {"chunk": first_chunk(settings.chunk, each, device, max(1, processes))}
+    most = population if settings.chunk == "auto" else int(settings.chunk)
+    plan = planned(settings.memory, each, int(getattr(problem, "bytes_beside", 0)), most)
+    return {"chunk": plan.chunk, "memory": asdict(plan) | {"peak": plan.peak}}
 
 
 def offer(problem: Problem, settings: EvaluatorConfig, device: str) -> None:

@@ -149,9 +149,9 @@ def check(study: Study, todo: Sequence[Cell]) -> None:
     Raises:
         EvoError: Something cannot be built, found or combined; the cell is named.
     """
+    from ..configured import build_algorithm
     from ..evaluate import Judges, pick_device
     from ..registry import build_problem
-    from ..run import build_algorithm
 
     def key(cell: Cell) -> str:
         data = cell.config.to_mapping()

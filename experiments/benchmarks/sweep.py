@@ -29,9 +29,9 @@ import torch
 
 from evo import Context
 from evo.config import RunConfig
+from evo.configured import build_algorithm
 from evo.evaluate.judges import Judges
 from evo.evaluate.memory import KEPT, free_bytes
-from evo.run import build_algorithm
 from problems.pruning.cost import pruned_model
 from problems.pruning.searches import Mixed
 from problems.pruning.sweep import Sweep
