@@ -18,7 +18,8 @@ from front import OTHERS, at
 
 COLOURS = {"evo": "#2f6fed", "evopress": "#d1495b", "nsga2": "#5f6b7a", "random": "#b9a44c"}
 NAMES = {"evopress": "EvoPress, once per budget", "nsga2": "NSGA-II, one at a time"}
-POINTS = 60
+POINTS = 40
+TICKS = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
 
 
 def panel_of(panel: Any, seeds: list[dict[str, Any]]) -> None:
@@ -32,18 +33,21 @@ def panel_of(panel: Any, seeds: list[dict[str, Any]]) -> None:
         evaluations = np.geomspace(first, last, POINTS)
         filled = np.array([[at(points, n * unit) for n in evaluations] for points in curves])
         median = np.median(filled, axis=0)
-        named = f"{NAMES.get(way, way)} ({len(curves)} seeds)"
+        named = NAMES.get(way, way)
         panel.step(evaluations, median, where="post", color=COLOURS[way], label=named)
         panel.fill_between(evaluations, filled.min(0), filled.max(0), color=COLOURS[way], alpha=0.2,
                            step="post", lw=0)  # fmt: skip
         if way == "evopress":
             panel.plot(evaluations[-1], median[-1], "o", color=COLOURS[way], ms=4)
     panel.set(
-        title=f"{seeds[0]['model'].split('/')[0]}, {seeds[0]['space']}", xscale="log",
-        xlabel="evaluations' worth of tokens", ylabel="hypervolume ↑",
+        title=f"{seeds[0]['model'].split('/')[0]}, {seeds[0]['space']}, {len(seeds)} seeds",
+        xscale="log", xlabel="evaluations' worth of tokens",
     )  # fmt: skip
+    least, most = panel.get_xlim()
+    ticks = [n for n in TICKS if least <= n <= most]
+    panel.set_xticks(ticks, [str(n) for n in ticks])
+    panel.minorticks_off()
     panel.grid(color="#e4e7ec")
-    panel.legend(frameon=False, fontsize=8)
 
 
 def drawn(seeds: list[dict[str, Any]], file: Path) -> None:
@@ -56,10 +60,19 @@ def drawn(seeds: list[dict[str, Any]], file: Path) -> None:
 
     kinds = list(dict.fromkeys((s["space"], s["model"]) for s in seeds))
     figure, panels = plt.subplots(
-        1, len(kinds), figsize=(4.2 * len(kinds), 3.2), squeeze=False, layout="constrained"
+        1, len(kinds), figsize=(3.6 * len(kinds), 3.2), squeeze=False, layout="constrained"
     )
     for panel, kind in zip(panels[0], kinds, strict=True):
         panel_of(panel, [s for s in seeds if (s["space"], s["model"]) == kind])
+    panels[0][0].set_ylabel("hypervolume ↑")
+    named = {
+        name: line
+        for panel in panels[0]
+        for line, name in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        named.values(), named, loc="outside lower center", ncols=len(named), frameon=False
+    )
     figure.savefig(file, metadata={"Date": None})
 
 
