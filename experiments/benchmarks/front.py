@@ -82,7 +82,7 @@ def remembered(
     """What lines of JSON in a file tell of what is asked, else made now and appended."""
     for line in kept.read_text().splitlines() if kept and kept.exists() else ():
         told = json.loads(line)
-        if asked.items() <= {k: v for k, v in told.items() if k in asked}.items():
+        if asked.items() <= told.items():
             return told
     told = asked | make()
     if kept:
