@@ -15,8 +15,8 @@ Then whole searches on more text, where ``EVO_DATA`` has the trained model: plai
 races, for some more generations; with the surrogate, 16 candidates at a time and for fewer
 evaluations; begun on a part of the text, too; with all of these. The bar is the hypervolume that
 plain NSGA-II ends with, on one box. What is printed is the time in which ``edited`` would have
-judged what plain NSGA-II asked for (from a sample of that), over that in which each search was
-first as good, its own thinking included.
+judged what plain NSGA-II asked for, over that in which each search was first as good, its own
+thinking included. Searches are run in turns with a sample of what ``edited`` takes.
 """
 
 from __future__ import annotations
@@ -174,12 +174,10 @@ def as_good(view: RunView, box: Box, bar: float) -> float | None:
     return None
 
 
-def price(problem: Mixed, view: RunView) -> float:
-    """Seconds in which ``edited`` would have judged what a run asked for."""
-    rows = view.candidates.genomes["choices"][view.candidates.origin == SEARCH]
-    some = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
-    edited(problem, some[:1])  # which asks the dense model
-    return timed(edited, problem, some) / SAMPLE * len(rows)
+def price(problem: Mixed, asked: np.ndarray) -> float:
+    """Seconds in which ``edited`` would judge what a run asked for, from a sample."""
+    some = asked[np.linspace(0, len(asked) - 1, SAMPLE).astype(int)]
+    return timed(edited, problem, some) / SAMPLE * len(asked)
 
 
 def raced(name: str, given: Any, scratch: Path) -> dict[str, Any]:
@@ -188,20 +186,27 @@ def raced(name: str, given: Any, scratch: Path) -> dict[str, Any]:
     problem, evaluations = Mixed(**made), given.searched * given.searched_population
     ratios: dict[str, list[float]] = {how: [] for how in SEARCHES}
     for seed in range(given.first_seed, given.first_seed + given.seeds):
-        views = {
-            how: searched(
-                made, scratch / f"{name.replace('/', '-')}-{seed}-{how}", seed=seed, racing=racing,
+        views, prices = dict[str, RunView](), list[float]()
+        for how, (own, racing, share) in SEARCHES.items():
+            views[how] = searched(
+                made,
+                scratch / f"{name.replace('/', '-')}-{seed}-{how}",
+                seed=seed,
+                racing=racing,
                 stop={"evaluations": int(share * evaluations)},
                 algorithm={"id": "nsga2", "population": given.searched_population, **own},
             )
-            for how, (own, racing, share) in SEARCHES.items()
-        }  # fmt: skip
+            asked = views["plain"].candidates
+            rows = asked.genomes["choices"][asked.origin == SEARCH]
+            if not prices:  # which asks the dense model first
+                edited(problem, rows[:1])
+                prices.append(price(problem, rows))
+            prices.append(price(problem, rows))
         fronts = {how: v.fitness[v.candidates.on_front] for how, v in views.items()}
         box = Box.spanning(np.concatenate(list(fronts.values())))
         bar = float(box.hypervolume(fronts["plain"]))
-        slow = price(problem, views["plain"])
-        for how, view in views.items():
-            seconds = as_good(view, box, bar)
+        for i, (how, view) in enumerate(views.items()):
+            seconds, slow = as_good(view, box, bar), statistics.mean(prices[i : i + 2])
             ratios[how].append(slow / seconds if seconds else 0.0)  # 0: never as good
         print(json.dumps({"model": name, "seed": seed, "times sooner": {
             how: round(many[-1], 2) for how, many in ratios.items()
