@@ -174,10 +174,11 @@ def as_good(view: RunView, box: Box, bar: float) -> float | None:
     return None
 
 
-def price(problem: Mixed, asked: np.ndarray) -> float:
+def price(problem: Mixed, view: RunView) -> float:
     """Seconds in which ``edited`` would judge what a run asked for, from a sample."""
-    some = asked[np.linspace(0, len(asked) - 1, SAMPLE).astype(int)]
-    return timed(edited, problem, some) / SAMPLE * len(asked)
+    rows = view.candidates.genomes["choices"][view.candidates.origin == SEARCH]
+    some = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
+    return timed(edited, problem, some) / SAMPLE * len(rows)
 
 
 def raced(name: str, given: Any, scratch: Path) -> dict[str, Any]:
@@ -185,6 +186,7 @@ def raced(name: str, given: Any, scratch: Path) -> dict[str, Any]:
     made = settings(name, scratch, given.searched_sequences)
     problem, evaluations = Mixed(**made), given.searched * given.searched_population
     ratios: dict[str, list[float]] = {how: [] for how in SEARCHES}
+    problem.reader("search")  # which asks the dense model
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         views, prices = dict[str, RunView](), list[float]()
         for how, (own, racing, share) in SEARCHES.items():
@@ -196,17 +198,13 @@ def raced(name: str, given: Any, scratch: Path) -> dict[str, Any]:
                 stop={"evaluations": int(share * evaluations)},
                 algorithm={"id": "nsga2", "population": given.searched_population, **own},
             )
-            asked = views["plain"].candidates
-            rows = asked.genomes["choices"][asked.origin == SEARCH]
-            if not prices:  # which asks the dense model first
-                edited(problem, rows[:1])
-                prices.append(price(problem, rows))
-            prices.append(price(problem, rows))
+            prices.append(price(problem, views["plain"]))
         fronts = {how: v.fitness[v.candidates.on_front] for how, v in views.items()}
         box = Box.spanning(np.concatenate(list(fronts.values())))
         bar = float(box.hypervolume(fronts["plain"]))
         for i, (how, view) in enumerate(views.items()):
-            seconds, slow = as_good(view, box, bar), statistics.mean(prices[i : i + 2])
+            seconds = as_good(view, box, bar)
+            slow = statistics.mean(prices[max(0, i - 1) : i + 1])  # before and after the search
             ratios[how].append(slow / seconds if seconds else 0.0)  # 0: never as good
         print(json.dumps({"model": name, "seed": seed, "times sooner": {
             how: round(many[-1], 2) for how, many in ratios.items()
