@@ -1,9 +1,11 @@
-"""Before the search: a short search on a part of the data, which the search proper predicts from.
+"""Before the search: a search on a part of the data, which the search proper begins from.
 
-Source: Peherstorfer, Willcox and Gunzburger, "Survey of multifidelity methods", SIAM Review 2018;
-what is found on the part is brought to the scale of the whole as in Kennedy and O'Hagan,
-"Predicting the output from a complex computer code when fast approximations are available",
-Biometrika 2000. The first generation is then no blind sample: it is what the part promises.
+Source: Peherstorfer, Willcox and Gunzburger, "Survey of multifidelity methods", SIAM Review 2018.
+The first generation is then no blind sample: it is what the part promises. Where the search
+predicts, it predicts from what was found on the part, too, brought to the scale of the whole as in
+Kennedy and O'Hagan, "Predicting the output from a complex computer code when fast approximations
+are available", Biometrika 2000. Where it does not, the part is searched for longer, and only those
+that fill most hypervolume there together are judged whole.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .algorithms import Algorithm
+from .algorithms.infill import promising
 from .config import RunConfig
 from .configured import build_algorithm
 from .errors import ConfigError
@@ -23,13 +27,15 @@ from .genomes import Genomes
 from .phase import Phase
 from .problem import Array, Problem
 from .store import LOW, SEARCH
-from .streams import derive
+from .streams import derive, stream
 
 if TYPE_CHECKING:
     from .run import Run
 
-ENOUGH = 128  # candidates: with more, choosing them takes longer than they save
-WORTH = 0.5  # of judging a population on all data, and of the minutes: what it may cost
+ENOUGH = 128  # predicted candidates: with more, choosing them takes longer than they save
+WORTH = 0.5  # of judging a population on all data: what it may cost where the search predicts
+PLAIN_WORTH = 1.0  # where it does not
+PATIENCE = 0.5  # of the minutes: what it may take
 SMALL = 0.125  # share of the data up to which a part is worth it unless it is asked for
 LARGEST = 0.5  # that may be asked for
 
@@ -41,7 +47,8 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
         config: Its ``algorithm.low_fidelity`` decides, else the problem does.
         problem: May offer ``low_fidelity``.
         names: Objectives and metrics candidates are judged by.
-        able: Whether the algorithm can make use of results on a part of the data.
+        able: Whether the algorithm predicts from results on a part of the data; others begin on
+            all of it unless they are asked to.
 
     Raises:
         ConfigError: A share is asked for that is none, or that cannot be had.
@@ -55,11 +62,6 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
         raise ConfigError(
             f"algorithm.low_fidelity must be a share of the data, at most {LARGEST}, or 0 to begin "
             f"on all of it, got {asked!r}"
-        )
-    if asked and not able:
-        raise ConfigError(
-            "algorithm.low_fidelity needs predictions, and this search makes none",
-            hint="set algorithm.surrogate to true, or leave algorithm.low_fidelity out",
         )
     if asked and not offers:
         raise ConfigError(
@@ -81,10 +83,18 @@ def low_share(config: RunConfig, problem: Problem, names: Sequence[str], able: b
 
 @dataclass(slots=True)
 class LowSearch:
-    """The search on a part of the data: how far it is, and what each of its generations told."""
+    """The search on a part of the data: how far it is, and what each of its generations told.
+
+    Args:
+        phase: Its generations.
+        share: Of the data.
+        planned: Generations after which it ends.
+        told: What each of them asked for, with fitness and violation.
+    """
 
     phase: Phase
     share: float
+    planned: int
     told: list[tuple[Genomes, Array, Array]] = field(default_factory=list)
 
 
@@ -101,30 +111,28 @@ def low_search(
     """
     if not share:
         return None
-    algorithm = build_algorithm(
-        run.config, run.problem.space, run.judges, starts,
+    planned = _planned(run, share)
+    algorithm = _algorithm(
+        run, run.config.override("stop.generations", planned), starts,
         seed=derive(run.config.seed, LOW) % 2**32,
-        variation=getattr(run.problem, "variation", None),
     )  # fmt: skip
     judge = Evaluator(
         run.problem, run.judges, replace(run.context, fidelity=share),
         run.desk.evaluator.planner, known, crew=run.crew,
     )  # fmt: skip
-    return LowSearch(Phase(run.desk, LOW, algorithm, judge), share)
+    return LowSearch(Phase(run.desk, LOW, algorithm, judge), share, planned)
 
 
 def search_low(run: Run) -> None:
-    """Search the part of the data, once, and let the search proper know what was found."""
+    """Search the part of the data, once, and let the search proper begin from what was found."""
     if run.low is None:
         return
-    phase, told = run.low.phase, run.low.told
-    size = run.config.algorithm.population
-    last = max(1, min(round(WORTH / run.low.share), max(2, math.ceil(ENOUGH / size))))
+    phase, told, size = run.low.phase, run.low.told, run.config.algorithm.population
     try:
-        while phase.number < last and not _over(run, phase.number):
+        while phase.number < run.low.planned and not _over(run, phase.number):
             if run.on_low:
                 what = f"a search on {run.low.share:.1%} of the data"
-                run.on_low(what, phase.number * size, last * size)
+                run.on_low(what, phase.number * size, run.low.planned * size)
             step = phase.advance()
             if step is None:
                 break
@@ -135,9 +143,36 @@ def search_low(run: Run) -> None:
     run.low = None
     if not told:  # nothing was asked for
         return
-    genomes, fitness, violation = zip(*told, strict=True)
-    known = Genomes.concat(*genomes), np.concatenate(fitness), np.concatenate(violation)
-    run.search.algorithm.inform(*known)  # type: ignore[attr-defined]
+    asked, *results = zip(*told, strict=True)
+    genomes, (fitness, violation) = Genomes.concat(*asked), map(np.concatenate, results)
+    if _predicts(run.search.algorithm):
+        run.search.algorithm.inform(genomes, fitness, violation)  # type: ignore[attr-defined]
+    else:
+        good = np.flatnonzero(np.isfinite(fitness).all(axis=1))
+        draw, nothing = stream(run.config.seed, LOW), fitness[:0]
+        best = good[promising(nothing, fitness[good], violation[good], size, draw)]
+        run.search.algorithm = _algorithm(run, run.config, genomes.take(best))
+
+
+def _predicts(algorithm: Algorithm) -> bool:
+    return getattr(algorithm, "informed", False)
+
+
+def _planned(run: Run, share: float) -> int:
+    """Generations of the search on a part of the data."""
+    if not _predicts(run.search.algorithm):
+        return max(1, round(PLAIN_WORTH / share))
+    enough = max(2, math.ceil(ENOUGH / run.config.algorithm.population))
+    return max(1, min(round(WORTH / share), enough))
+
+
+def _algorithm(
+    run: Run, config: RunConfig, starts: Genomes | None, seed: int | None = None
+) -> Algorithm:
+    suited = getattr(run.problem, "variation", None)
+    return build_algorithm(
+        config, run.problem.space, run.judges, starts, seed=seed, variation=suited
+    )
 
 
 def _over(run: Run, number: int) -> bool:
@@ -145,4 +180,4 @@ def _over(run: Run, number: int) -> bool:
     if run.file.generation(SEARCH, 0) is not None:
         return run.file.generation(LOW, number) is None
     spent = sum(row.seconds for row in run.file.generations(LOW)[:number]) / 60
-    return number > 0 and run.stop.minutes is not None and spent >= WORTH * run.stop.minutes
+    return number > 0 and run.stop.minutes is not None and spent >= PATIENCE * run.stop.minutes

@@ -13,7 +13,7 @@ from families import checkpoint
 from test_racing import finished
 from test_resume import contents, go, interrupt
 
-from evo import Choice, Context, Genomes, SearchSpace
+from evo import Choice, Context, Genomes, SearchSpace, low_fidelity
 from evo.algorithms import Settings, create, guided
 from evo.algorithms.guided import Guided
 from evo.algorithms.infill import corners, most_improving
@@ -105,6 +105,11 @@ def config(problem: str = "Parts", **own: Any) -> RunConfig:
             "stop": {"generations": 3}, "evaluator": {"chunk": 5}, "seed": 1,
         }
     )  # fmt: skip
+
+
+def plain(**own: Any) -> RunConfig:
+    """Without predictions, and begun on a part all the same."""
+    return config(**({"surrogate": False, "low_fidelity": 1 / 16} | own))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -290,6 +295,65 @@ def test_baselines_may_spend_what_the_part_cost(tmp_path):
     assert sum(g.evaluated for g in view.generations) == 24
 
 
+@pytest.mark.parametrize("algorithm", ["nsga2", "deap-spea2", "moead", "random", "evopress"])
+def test_without_predictions_the_best_of_the_part_are_judged_whole(tmp_path, algorithm):
+    finished(plain(id=algorithm), tmp_path / "run")
+    c = read_run(tmp_path / "run", low=True).candidates
+    low, first = c.origin == LOW, (c.origin == SEARCH) & (c.generation == 0)
+    keys, values = np.array(c.genomes.keys(), dtype=object), c.values[low]
+    kept, front = np.isin(keys[low], keys[first]), nondominated(values)
+    draws, ends = np.random.default_rng(0), (values[front].min(0), values[front].max(0))
+    blind = [
+        unit_hypervolume(values[draws.permutation(np.flatnonzero(front))[:8]], *ends)
+        for _ in range(50)
+    ]
+
+    assert kept.sum() == first.sum() == 8
+    assert (c.share[first] == 1).all()
+    assert front[kept].all() if front.sum() > 8 else kept[front].all()
+    assert unit_hypervolume(values[kept], *ends) >= np.quantile(blind, 0.9)
+
+
+def test_without_predictions_a_part_pays(tmp_path):
+    """Hypervolume after one generation judged whole, against that of twice what it cost."""
+    for seed in range(3):
+        both = {}
+        for share in (0, 1 / 16):
+            given = plain(low_fidelity=share, population=16).override("seed", seed)
+            both[share] = finished(
+                given.override("stop.generations", 4), tmp_path / f"{seed}{share}"
+            )
+        fronts = np.concatenate([view.fitness for view in both.values()])
+        low, high = fronts.min(0), fronts.max(0)
+        then = both[1 / 16].fitness[both[1 / 16].candidates.generation == 0]
+
+        assert unit_hypervolume(then, low, high) > unit_hypervolume(both[0].fitness, low, high)
+
+
+@pytest.mark.parametrize(
+    ("share", "population", "generations"),
+    [(1 / 16, 8, 16), (1 / 16, 200, 16), (0.3, 8, 3), (0.5, 8, 2)],
+)
+def test_without_predictions_the_part_is_left_at_a_generation_s_price(
+    tmp_path, share, population, generations
+):
+    given = plain(low_fidelity=share, population=population).override("stop.generations", 1)
+
+    assert len(finished(given, tmp_path / "run").low) == generations
+
+
+def test_the_search_on_the_part_plans_its_own_generations(tmp_path, monkeypatch):
+    planned = []
+    real = low_fidelity.build_algorithm
+    monkeypatch.setattr(
+        low_fidelity, "build_algorithm",
+        lambda given, *a, **b: (planned.append(given.stop.generations), real(given, *a, **b))[1],
+    )  # fmt: skip
+    finished(plain(id="rvea"), tmp_path / "run")
+
+    assert planned == [16, 3]  # then the search proper
+
+
 @pytest.mark.parametrize(
     ("share", "population", "generations"),
     [(1 / 16, 8, 8), (1 / 16, 16, 8), (1 / 16, 48, 3), (1 / 16, 200, 2), (0.5, 8, 1)],
@@ -325,7 +389,6 @@ def test_the_share_can_be_chosen(tmp_path):
         ({"low_fidelity": 0.9}, "Parts", "must be a share of the data, at most 0.5"),
         ({"low_fidelity": True}, "Parts", "must be a share of the data"),
         ({"low_fidelity": "some"}, "Parts", "got 'some'"),
-        ({"low_fidelity": 0.1, "surrogate": False}, "Parts", "needs predictions"),
         ({"low_fidelity": 0.1}, "Whole", "Whole cannot"),
     ],
 )
@@ -336,13 +399,15 @@ def test_shares_that_cannot_be_had_are_one_sentence(tmp_path, own, problem, said
 
 
 @pytest.mark.slow
-def test_interrupted_anywhere_a_run_ends_alike(tmp_path, folder, monkeypatch):
-    draw, wanted = random.Random(7), contents(folder)
+@pytest.mark.parametrize("given", [config(), plain()], ids=["guided", "plain"])
+def test_interrupted_anywhere_a_run_ends_alike(tmp_path, given, monkeypatch):
+    finished(given, tmp_path / "whole")
+    draw, wanted = random.Random(7), contents(tmp_path / "whole")
     for attempt in range(4):
         cut = tmp_path / f"run{attempt}"
-        while interrupt(config(), cut, draw, monkeypatch):
+        while interrupt(given, cut, draw, monkeypatch):
             pass
-        go(config(), cut)
+        go(given, cut)
         assert contents(cut) == wanted
 
 
@@ -376,8 +441,9 @@ def test_what_is_going_on_is_told_while_the_part_is_searched(tmp_path):
     assert [done for _, done, _ in told] == list(range(0, 64, 8))
 
 
-def test_a_search_that_was_interrupted_on_the_part_goes_on_with_all_it_was_told(tmp_path):
-    given, told = config(), []
+@pytest.mark.parametrize("given", [config(), plain()], ids=["guided", "plain"])
+def test_a_search_that_was_interrupted_on_the_part_goes_on_with_all_it_was_told(tmp_path, given):
+    told: list[int] = []
 
     def stop(what: str, done: int, total: int) -> None:
         told.append(done)

@@ -12,11 +12,12 @@ same values:
 - ``ladder``: the same, with the states of the generations before, as far as a run keeps them.
 
 Then whole searches on more text, where ``EVO_DATA`` has the trained model: plain NSGA-II; with
-races, for some more generations; with the surrogate, 16 candidates at a time and for fewer
-evaluations; begun on a part of the text, too; with all of these. The bar is the hypervolume that
-plain NSGA-II ends with, on one box. What is printed is the time in which ``edited`` would have
-judged what plain NSGA-II asked for, over that in which each search was first as good, its own
-thinking included. Searches are run in turns with a sample of what ``edited`` takes.
+races, for some more generations; in stages, that is begun on a part of the text and with races
+after that, for fewer evaluations; with the surrogate, 16 candidates at a time; the same, begun on a
+part of the text; with races, too. The bar is the hypervolume that plain NSGA-II ends with, on one
+box. What is printed is the time in which ``edited`` would have judged what plain NSGA-II asked for,
+over that in which each search was first as good, its own thinking included. Searches are run in
+turns with a sample of what ``edited`` takes.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ SMALL: dict[str, Any] = {"surrogate": True, "population": 16}
 SEARCHES: dict[str, tuple[dict[str, Any], float, float]] = {  # algorithm; racing; evaluations
     "plain": ({"surrogate": False}, 0.0, 1),
     "races": ({"surrogate": False}, 0.99, 1.2),
+    "stages": ({"surrogate": False, "low_fidelity": 1 / 16}, 0.99, 0.4),
     "surrogate": (SMALL | {"low_fidelity": 0}, 0.0, 0.4),
     "part first": (SMALL, 0.0, 0.4),
     "all": (SMALL, 0.99, 0.4),
