@@ -4,8 +4,8 @@ Source: Peherstorfer, Willcox and Gunzburger, "Survey of multifidelity methods",
 The first generation is then no blind sample: it is what the part promises. Where the search
 predicts, it predicts from what was found on the part, too, brought to the scale of the whole as in
 Kennedy and O'Hagan, "Predicting the output from a complex computer code when fast approximations
-are available", Biometrika 2000. Where it does not, the part is searched for longer, and only those
-that fill most hypervolume there together are judged whole.
+are available", Biometrika 2000. Where it does not, the part is searched for longer, and only a
+population of the best there, spread over their front, is judged whole.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .algorithms import Algorithm
-from .algorithms.infill import promising
+from .algorithms.guard import feasible_ranks
+from .archive import spread_order
 from .config import RunConfig
 from .configured import build_algorithm
 from .errors import ConfigError
@@ -27,7 +29,7 @@ from .genomes import Genomes
 from .phase import Phase
 from .problem import Array, Problem
 from .store import LOW, SEARCH
-from .streams import derive, stream
+from .streams import derive
 
 if TYPE_CHECKING:
     from .run import Run
@@ -149,9 +151,19 @@ def search_low(run: Run) -> None:
         run.search.algorithm.inform(genomes, fitness, violation)  # type: ignore[attr-defined]
     else:
         good = np.flatnonzero(np.isfinite(fitness).all(axis=1))
-        draw, nothing = stream(run.config.seed, LOW), fitness[:0]
-        best = good[promising(nothing, fitness[good], violation[good], size, draw)]
+        best = good[_spread(fitness[good], violation[good], size)]
         run.search.algorithm = _algorithm(run, run.config, genomes.take(best))
+
+
+def _spread(fitness: Array, violation: Array, n: int) -> NDArray[np.intp]:
+    """At most n rows by rank; where not all of a rank have a place, those spread over it."""
+    rank, rows = feasible_ranks(fitness, violation), np.zeros(0, dtype=np.intp)
+    for level in np.unique(rank):
+        alike = np.flatnonzero(rank == level)
+        rows = np.concatenate([rows, alike[spread_order(fitness[alike])]])
+        if len(rows) >= n:
+            break
+    return rows[:n]
 
 
 def _predicts(algorithm: Algorithm) -> bool:

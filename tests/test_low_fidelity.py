@@ -302,16 +302,29 @@ def test_without_predictions_the_best_of_the_part_are_judged_whole(tmp_path, alg
     low, first = c.origin == LOW, (c.origin == SEARCH) & (c.generation == 0)
     keys, values = np.array(c.genomes.keys(), dtype=object), c.values[low]
     kept, front = np.isin(keys[low], keys[first]), nondominated(values)
-    draws, ends = np.random.default_rng(0), (values[front].min(0), values[front].max(0))
-    blind = [
-        unit_hypervolume(values[draws.permutation(np.flatnonzero(front))[:8]], *ends)
-        for _ in range(50)
-    ]
+    scaled = (values - values[front].min(0)) / np.ptp(values[front], axis=0)
+    draws = np.random.default_rng(0)
 
+    def farthest(rows: np.ndarray) -> float:
+        """Of the front, from the nearest of some rows."""
+        apart = np.linalg.norm(scaled[front][:, None] - scaled[rows], axis=2)
+        return apart.min(axis=1).max()
+
+    blind = [draws.permutation(np.flatnonzero(front))[:8] for _ in range(50)]
     assert kept.sum() == first.sum() == 8
     assert (c.share[first] == 1).all()
     assert front[kept].all() if front.sum() > 8 else kept[front].all()
-    assert unit_hypervolume(values[kept], *ends) >= np.quantile(blind, 0.9)
+    assert farthest(np.flatnonzero(kept)) <= min(map(farthest, blind))
+
+
+def test_where_the_part_allows_nothing_those_closest_to_it_are_judged_whole(tmp_path):
+    given = replace(plain(), constraints=("size < -1",))
+    finished(given, tmp_path / "run")
+    c = read_run(tmp_path / "run", low=True).candidates
+    low, first = c.origin == LOW, (c.origin == SEARCH) & (c.generation == 0)
+
+    assert c.violation[first].min() > 0
+    assert sorted(c.violation[first]) == sorted(c.violation[low])[:8]
 
 
 def test_without_predictions_a_part_pays(tmp_path):

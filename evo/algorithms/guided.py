@@ -24,7 +24,7 @@ from ..space import SearchSpace
 from ..streams import derive, stream
 from . import Algorithm, Foresight, Population, Settings
 from .guard import FAILED, feasible_ranks
-from .infill import promising
+from .infill import corners, most_improving
 from .partial import Partial, Told
 from .predictor import Predictor
 from .surrogate import evenly
@@ -266,9 +266,15 @@ class Guided:
         return Genomes.concat(*pool).take(chosen)
 
     def _choose(self, predicted: Array, penalty: Array, n: int) -> NDArray[np.intp]:
-        """Rows by what they are predicted to add to what is known."""
-        draw = stream(self._settings.seed, "infill", len(self._begins))
-        return promising(self._front(), predicted, penalty, n, draw)
+        """Rows predicted to be feasible by what they add; then the others by violation."""
+        front = self._front()
+        good, bad = np.flatnonzero(penalty <= 0), np.flatnonzero(penalty > 0)
+        bad = bad[np.argsort(penalty[bad], kind="stable")]
+        if len(good):
+            front = front if len(front) else corners(predicted[good])
+            draw = stream(self._settings.seed, "infill", len(self._begins))
+            good = good[most_improving(front, predicted[good], n, draw)]
+        return np.concatenate([good, bad])[:n]
 
 
 def best(fitness: Array, violation: Array, n: int) -> NDArray[np.intp]:

@@ -62,26 +62,6 @@ def most_improving(front: Array, predicted: Array, n: int, rng: RNG) -> NDArray[
     return np.concatenate([chosen, filling])[:n].astype(np.intp)
 
 
-def promising(
-    front: Array, predicted: Array, violation: Array, n: int, rng: RNG
-) -> NDArray[np.intp]:
-    """At most n rows: feasible ones as :func:`most_improving` has it, then others by violation.
-
-    Args:
-        front: As there; k may be 0, and then rows are chosen for what they fill together.
-        predicted: Shape (q, m).
-        violation: Shape (q,), 0 when feasible.
-        n: Rows wanted.
-        rng: As there.
-    """
-    good, bad = np.flatnonzero(violation <= 0), np.flatnonzero(violation > 0)
-    bad = bad[np.argsort(violation[bad], kind="stable")]
-    if len(good):
-        known = front if len(front) else corners(predicted[good])
-        good = good[most_improving(known, predicted[good], n, rng)]
-    return np.concatenate([good, bad])[:n]
-
-
 def corners(fitness: Array) -> Array:
     """A front that spans the same box as that of some rows and leaves all of it free, (m, m).
 
