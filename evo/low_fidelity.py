@@ -147,7 +147,7 @@ def search_low(run: Run) -> None:
         return
     asked, *results = zip(*told, strict=True)
     genomes, (fitness, violation) = Genomes.concat(*asked), map(np.concatenate, results)
-    if _predicts(run.search.algorithm):
+    if predicts(run.search.algorithm):
         run.search.algorithm.inform(genomes, fitness, violation)  # type: ignore[attr-defined]
     else:
         good = np.flatnonzero(np.isfinite(fitness).all(axis=1))
@@ -166,14 +166,15 @@ def _spread(fitness: Array, violation: Array, n: int) -> NDArray[np.intp]:
     return rows[:n]
 
 
-def _predicts(algorithm: Algorithm) -> bool:
+def predicts(algorithm: Algorithm) -> bool:
+    """Whether an algorithm predicts from results on a part of the data."""
     return getattr(algorithm, "informed", False)
 
 
 def _planned(run: Run, share: float) -> int:
     """Generations of the search on a part of the data."""
-    if not _predicts(run.search.algorithm):
-        return max(1, round(PLAIN_WORTH / share))
+    if not predicts(run.search.algorithm):
+        return round(PLAIN_WORTH / share)
     enough = max(2, math.ceil(ENOUGH / run.config.algorithm.population))
     return max(1, min(round(WORTH / share), enough))
 

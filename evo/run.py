@@ -34,7 +34,7 @@ from .evaluate import (
 from .finish import Progress, Result, finish
 from .folders import default_folder
 from .genomes import Genomes
-from .low_fidelity import low_search, low_share, search_low
+from .low_fidelity import low_search, low_share, predicts, search_low
 from .phase import Desk, Phase, Step
 from .problem import Context, Evaluation, Problem, describe_part
 from .registry import build_problem
@@ -141,8 +141,8 @@ class Run:
         algorithm = build_algorithm(
             config, problem.space, judges, starts, variation=getattr(problem, "variation", None)
         )
-        names, able = [o.name for o in judges.objectives], getattr(algorithm, "informed", False)
-        share = low_share(config, problem, names, able)
+        names = [o.name for o in judges.objectives]
+        share = low_share(config, problem, names, predicts(algorithm))
         device = pick_device(config.evaluator.device)
         meta = _first_meta(config, problem, device, command) | {
             **chunking(problem, config.evaluator, config.algorithm.population, device),
